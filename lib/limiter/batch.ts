@@ -1,0 +1,170 @@
+import { rangeError, shown, typeError } from '../errors/errors'
+import type { NativeView } from '../native/engine'
+import type { Key } from '../native/key'
+
+/** The answers to `consumeMany`, one index per key. Reuse it from batch to batch: it grows as needed. */
+export class BatchResult {
+  #length = 0
+  #allowedCount = 0
+  #allowed = new Uint8Array(0)
+  #remaining = new Float64Array(0)
+  #retryAfterMs = new Float64Array(0)
+
+  /** How many keys the last batch had. Entries of the arrays from here on are stale. */
+  get length(): number {
+    return this.#length
+  }
+  /** How many of them were admitted. */
+  get allowedCount(): number {
+    return this.#allowedCount
+  }
+  /** 1 if the key was admitted, else 0. */
+  get allowed(): Uint8Array {
+    return this.#allowed
+  }
+  /** Whole tokens left. */
+  get remaining(): Float64Array {
+    return this.#remaining
+  }
+  /** As in `Decision`: 0 if admitted, `Infinity` if never. */
+  get retryAfterMs(): Float64Array {
+    return this.#retryAfterMs
+  }
+
+  /** @internal Makes room for `length` answers. */
+  start(length: number): void {
+    if (this.#allowed.length < length) {
+      this.#allowed = new Uint8Array(length)
+      this.#remaining = new Float64Array(length)
+      this.#retryAfterMs = new Float64Array(length)
+    }
+    this.#length = length
+    this.#allowedCount = 0
+  }
+
+  /** @internal Counts `admitted` more. */
+  add(admitted: number): void {
+    this.#allowedCount += admitted
+  }
+}
+
+export interface BatchOptions {
+  /** The cost of every key, or of each: integers from 0 to 2^53-1. Default 1. */
+  cost?: number | ArrayLike<number>
+}
+
+/** Keys per crossing: enough to make its cost vanish, few enough to stay in the cache. */
+const CHUNK = 1024
+/** Above this many characters in one chunk, keys are handed over one by one. */
+const MAX_CHUNK_CHARACTERS = 1 << 20
+
+const lengths = new Uint32Array(CHUNK)
+const integers = new Float64Array(CHUNK)
+
+/** Reads `results` (remaining, retryAfterMs) after each single call. */
+type Single = (key: Key, cost: number) => boolean
+
+/**
+ * Decides all keys, in order. Everything is validated first: bad input charges nothing.
+ * @throws TypeError ERR_SLUICE_KEY_TYPE and others, naming the index
+ */
+export function consumeMany(
+  view: NativeView,
+  results: Float64Array,
+  keys: readonly Key[],
+  out: BatchResult,
+  options: BatchOptions | undefined,
+): BatchResult {
+  if (!Array.isArray(keys)) throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
+  const costs = checkCosts(options?.cost ?? 1, keys.length)
+  checkKeys(keys)
+  out.start(keys.length)
+  const single: Single = (key, cost) => view.consume(key, cost) === 0
+  for (let from = 0; from < keys.length; from += CHUNK) {
+    const chunk = from === 0 && keys.length <= CHUNK ? keys : keys.slice(from, from + CHUNK)
+    out.add(consumeChunk(view, results, chunk, out, costs, from, single))
+  }
+  return out
+}
+
+function consumeChunk(
+  view: NativeView,
+  results: Float64Array,
+  chunk: readonly Key[],
+  out: BatchResult,
+  costs: number | Float64Array,
+  from: number,
+  single: Single,
+): number {
+  const { allowed, remaining, retryAfterMs } = out
+  if (allStrings(chunk)) {
+    const text = chunk.join('')
+    return view.consumeText(text, lengths, chunk.length, costs, allowed, remaining, retryAfterMs, from)
+  }
+  if (allIntegers(chunk)) {
+    return view.consumeIntegers(undefined, integers, chunk.length, costs, allowed, remaining, retryAfterMs, from)
+  }
+  let admitted = 0
+  for (let i = 0; i < chunk.length; i++) {
+    const cost = typeof costs === 'number' ? costs : (costs[from + i] as number)
+    const isAllowed = single(chunk[i] as Key, cost)
+    allowed[from + i] = isAllowed ? 1 : 0
+    remaining[from + i] = results[0] as number
+    retryAfterMs[from + i] = results[1] as number
+    if (isAllowed) admitted++
+  }
+  return admitted
+}
+
+/** Whether all are strings of bearable length; then their lengths are in `lengths`. */
+function allStrings(chunk: readonly Key[]): boolean {
+  let characters = 0
+  for (let i = 0; i < chunk.length; i++) {
+    const key = chunk[i]
+    if (typeof key !== 'string') return false
+    lengths[i] = key.length
+    characters += key.length
+  }
+  return characters <= MAX_CHUNK_CHARACTERS
+}
+
+/** Whether all are numbers; then they are in `integers`. */
+function allIntegers(chunk: readonly Key[]): boolean {
+  for (let i = 0; i < chunk.length; i++) {
+    const key = chunk[i]
+    if (typeof key !== 'number') return false
+    integers[i] = key
+  }
+  return true
+}
+
+function checkKeys(keys: readonly unknown[]): void {
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i]
+    if (typeof key === 'string' || Number.isSafeInteger(key) || key instanceof Uint8Array) continue
+    if (typeof key === 'number') {
+      throw rangeError('ERR_SLUICE_KEY_RANGE', `keys[${i}]: a numeric key must be a safe integer; got ${shown(key)}`)
+    }
+    throw typeError('ERR_SLUICE_KEY_TYPE', `keys[${i}] must be a string, a safe integer or a Uint8Array; got ${shown(key)}`)
+  }
+}
+
+function checkCosts(cost: number | ArrayLike<number>, count: number): number | Float64Array {
+  if (typeof cost === 'number') return checkCost('cost', cost)
+  if (typeof cost !== 'object' || cost === null || cost.length !== count) {
+    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `cost must be a number or ${count} numbers, one per key; got ${shown(cost)}`)
+  }
+  const costs = new Float64Array(count)
+  for (let i = 0; i < count; i++) costs[i] = checkCost(`cost[${i}]`, cost[i])
+  return costs
+}
+
+function checkCost(name: string, cost: unknown): number {
+  if (typeof cost !== 'number') {
+    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `${name} must be an integer from 0 to 2^53-1; got ${shown(cost)}`)
+  }
+  if (!(cost >= 0 && Number.isSafeInteger(cost))) {
+    throw rangeError('ERR_SLUICE_ARGUMENT_RANGE', `${name} must be an integer from 0 to 2^53-1; got ${shown(cost)}`)
+  }
+  return cost
+}

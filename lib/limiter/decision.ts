@@ -1,0 +1,31 @@
+/** Why a call was admitted or refused, in the order of the engine's outcomes (native/core/decision.h). */
+export const REASONS = ['ok', 'limited', 'too-costly', 'blocked', 'table-full'] as const
+
+/**
+ * - `ok`: admitted.
+ * - `limited`: not now; see `retryAfterMs`.
+ * - `too-costly`: the cost exceeds the capacity, so it can never be admitted.
+ * - `blocked`: an explicit `block` is in force.
+ * - `table-full`: a new key, and every place it could live holds a key that is still limiting. Raise `maxKeys`.
+ */
+export type Reason = (typeof REASONS)[number]
+
+/** The answer to one call. */
+export interface Decision {
+  /** Whether the call was admitted (`peek`: whether one of cost 1 would be). */
+  readonly allowed: boolean
+  /** The most the key can spend at once: `burst` of a token bucket, `limit` of a window. */
+  readonly limit: number
+  /** Whole tokens left after this call. Never overstated. */
+  readonly remaining: number
+  /**
+   * The least wait in ms after which the same call is admitted if nobody else spends; 0 if it was admitted, `Infinity`
+   * if it is too costly ever to be. May have a fraction: round up, never down.
+   */
+  readonly retryAfterMs: number
+  /** Time in ms until nothing counts as spent any more. */
+  readonly resetAfterMs: number
+  readonly reason: Reason
+  /** Who decided. `local`: the engine of this process. */
+  readonly source: 'local'
+}

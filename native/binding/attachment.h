@@ -1,0 +1,147 @@
+// What one limiter keeps in one JavaScript environment. Nothing here is global, nothing is shared between threads
+// except the table.
+#pragma once
+
+#include <node_api.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "binding/arguments.h"
+#include "core/clock.h"
+#include "core/table.h"
+
+namespace sluice {
+
+// The present, as this limiter sees it: ns since the table's origin, never going back.
+class Clock {
+ public:
+  // `cell` is where JavaScript writes the time in ms before a call; null for the machine's clock. The origin is laid
+  // so that windows of `windowNs` since the origin are windows of the epoch.
+  Clock(const double* cell, std::uint64_t windowNs) : cell_(cell) {
+    if (cell_ == nullptr) {
+      phaseNs_ = SystemClock::epochNs() % windowNs;
+      originNs_ = SystemClock::exactNs() - phaseNs_;
+    } else if (validMs(*cell_)) {
+      originUs_ = toUs(*cell_);
+      phaseNs_ = phaseOf(originUs_, windowNs);
+    }
+  }
+
+  bool external() const { return cell_ != nullptr; }
+
+  // Exact. False, and ERR_SLUICE_CLOCK thrown, if the user's clock gave no valid time.
+  bool now(napi_env env, std::uint64_t* nowNs) {
+    if (cell_ == nullptr) {
+      *nowNs = SystemClock::exactNs() - originNs_;
+      return true;
+    }
+    return nowExternal(env, nowNs);
+  }
+
+  // Lags `now` by at most `slackNs`. Only of the machine's clock.
+  std::uint64_t coarseNow() const { return saturatingSub(SystemClock::coarseNs(), originNs_); }
+  std::uint64_t slackNs() const { return slackNs_; }
+
+  // As the caller sees it, rounded up to a tick of the clock: 1 us of a user's clock, 1 ns of the machine's.
+  double toMs(std::uint64_t ns) const {
+    if (ns == kNever) return INFINITY;
+    if (cell_ == nullptr) return static_cast<double>(ns) / static_cast<double>(kNsPerMs);
+    return static_cast<double>((ns + kNsPerUs - 1) / kNsPerUs) / 1000.0;
+  }
+
+ private:
+  static constexpr double kMaxMs = 9.0e12;  // whole microseconds are exact in a double up to here
+  static bool validMs(double ms) { return std::fabs(ms) <= kMaxMs; }
+  static std::int64_t toUs(double ms) { return std::llround(ms * 1000.0); }
+
+  static std::uint64_t phaseOf(std::int64_t us, std::uint64_t windowNs) {
+    const auto window = static_cast<__int128>(windowNs);
+    const __int128 phase = static_cast<__int128>(us) * kNsPerUs % window;
+    return static_cast<std::uint64_t>(phase < 0 ? phase + window : phase);
+  }
+
+  bool nowExternal(napi_env env, std::uint64_t* nowNs) {
+    if (!validMs(*cell_)) {
+      throwRange(env, "ERR_SLUICE_CLOCK",
+                 "clock must give milliseconds from -9e12 to 9e12; got " + std::to_string(*cell_));
+      return false;
+    }
+    const auto sinceOriginUs = static_cast<std::uint64_t>(forward_.advance(toUs(*cell_) - originUs_));
+    const std::uint64_t boundedUs = std::min(sinceOriginUs, kHorizonNs / kNsPerUs);
+    *nowNs = std::min(boundedUs * kNsPerUs + phaseNs_, kHorizonNs);
+    return true;
+  }
+
+  const double* cell_;
+  std::uint64_t phaseNs_ = 0;
+  std::uint64_t originNs_ = 0;
+  std::uint64_t slackNs_ = SystemClock::coarseSlackNs();
+  std::int64_t originUs_ = 0;
+  ForwardOnly forward_;
+};
+
+// A strong reference to a JavaScript value for as long as this lives.
+class Pinned {
+ public:
+  Pinned(napi_env env, napi_value value) : env_(env) { napi_create_reference(env, value, 1, &reference_); }
+  ~Pinned() { napi_delete_reference(env_, reference_); }
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+
+ private:
+  napi_env env_;
+  napi_ref reference_ = nullptr;
+};
+
+// Where a decision's numbers are handed over: JavaScript reads them after the call.
+struct Results {
+  double remaining;
+  double retryAfterMs;
+  double resetAfterMs;
+};
+
+template <class Algorithm>
+struct Attachment : std::enable_shared_from_this<Attachment<Algorithm>> {
+  Attachment(std::unique_ptr<Table<Algorithm>> theTable, const Clock& theClock, Results* theResults)
+      : table(std::move(theTable)), clock(theClock), results(theResults) {}
+
+  std::unique_ptr<Table<Algorithm>> table;  // null once closed
+  Clock clock;
+  Results* results;
+  std::unique_ptr<Pinned> pinnedResults, pinnedClock;  // what `results` and the clock's cell point into
+  KeyReader keys;
+  std::uint64_t allowed = 0;
+  std::uint64_t denied = 0;
+
+  void count(Outcome outcome) {
+    if (outcome == Outcome::kAllowed) {
+      ++allowed;
+    } else {
+      ++denied;
+    }
+  }
+};
+
+// One policy of a limiter, as the functions bound to it see it.
+template <class Algorithm>
+struct View {
+  std::shared_ptr<Attachment<Algorithm>> attachment;
+  std::uint32_t policy;
+  typename Algorithm::Frame frame{};
+  std::uint64_t frameAt = ~std::uint64_t{0};
+
+  // The frame around the coarse present. It is recomputed once per timer tick.
+  const typename Algorithm::Frame& currentFrame() {
+    const Clock& clock = attachment->clock;
+    const std::uint64_t low = clock.coarseNow();
+    if (low != frameAt) {
+      frame = Algorithm::frame(attachment->table->book(), policy, low, low + clock.slackNs());
+      frameAt = low;
+    }
+    return frame;
+  }
+};
+
+}  // namespace sluice

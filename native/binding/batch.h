@@ -1,0 +1,117 @@
+// Many keys in one crossing.
+//
+// Fetching keys out of an array one by one costs more than calling once per key. So JavaScript hands over all strings
+// joined into one, with their lengths, or all integers in one typed array; the keys are hashed in blocks, their lines
+// requested from memory together, and then decided.
+#pragma once
+
+#include <algorithm>
+
+#include "binding/call.h"
+
+namespace sluice {
+
+template <class Algorithm>
+class Batch {
+ public:
+  // consumeText(joined, lengths: Uint32Array, count, costs: number | Float64Array, allowed: Uint8Array,
+  //             remaining: Float64Array, retryAfterMs: Float64Array, from): how many were admitted.
+  // Results are written from index `from` on. JavaScript has validated everything.
+  static napi_value consumeText(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    Batch batch(env, call);
+    if (!call.open() || !batch.start()) return nullptr;
+    const auto* lengths = static_cast<const std::uint32_t*>(batch.array(1));
+    std::size_t units = 0;
+    for (std::uint32_t i = 0; i < batch.count_; ++i) units += lengths[i];
+    const char16_t* text = call.attachment().keys.readText(env, call.argument(0), units);
+    if (text == nullptr) {
+      throwRange(env, "ERR_SLUICE_KEY_RANGE", "the keys do not fit into memory together; pass fewer at a time");
+      return nullptr;
+    }
+    return batch.run([&](std::uint32_t i) {
+      const char16_t* key = text;
+      text += lengths[i];
+      return call.table().hasher().hash(KeyKind::kString, key, lengths[i] * sizeof(char16_t));
+    });
+  }
+
+  // consumeIntegers(unused, integers: Float64Array, ...): the same for integer keys.
+  static napi_value consumeIntegers(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    Batch batch(env, call);
+    if (!call.open() || !batch.start()) return nullptr;
+    const auto* integers = static_cast<const double*>(batch.array(1));
+    return batch.run([&](std::uint32_t i) { return KeyReader::hashInteger(call.table().hasher(), integers[i]); });
+  }
+
+ private:
+  // Keys whose lines are requested together: enough to hide a memory access, few enough to stay in the first cache.
+  static constexpr std::uint32_t kBlock = 32;
+
+  Batch(napi_env env, const Call<Algorithm>& call) : env_(env), call_(call) {}
+
+  void* array(std::size_t index) const {
+    void* data = nullptr;
+    napi_get_typedarray_info(env_, call_.argument(index), nullptr, nullptr, &data, nullptr, nullptr);
+    return data;
+  }
+
+  bool start() {
+    napi_get_value_uint32(env_, call_.argument(2), &count_);
+    napi_get_value_uint32(env_, call_.argument(7), &from_);
+    double cost;
+    if (napi_get_value_double(env_, call_.argument(3), &cost) == napi_ok) {
+      cost_ = static_cast<std::uint64_t>(cost);
+    } else {
+      costs_ = static_cast<const double*>(array(3)) + from_;
+    }
+    allowed_ = static_cast<std::uint8_t*>(array(4)) + from_;
+    remaining_ = static_cast<double*>(array(5)) + from_;
+    retryAfterMs_ = static_cast<double*>(array(6)) + from_;
+    const auto request = call_.request(Path{});
+    if (request) nowNs_ = request->nowNs;
+    return request.has_value();
+  }
+
+  template <class DigestOf>
+  napi_value run(DigestOf&& digestOf) {
+    Path paths[kBlock];
+    std::uint32_t admitted = 0;
+    for (std::uint32_t first = 0; first < count_; first += kBlock) {
+      const std::uint32_t size = std::min(kBlock, count_ - first);
+      for (std::uint32_t i = 0; i < size; ++i) {
+        paths[i] = call_.table().pathOf(digestOf(first + i));
+        call_.table().prefetch(paths[i]);
+      }
+      for (std::uint32_t i = 0; i < size; ++i) admitted += decide(first + i, paths[i]) ? 1 : 0;
+    }
+    napi_value result;
+    napi_create_uint32(env_, admitted, &result);
+    return result;
+  }
+
+  bool decide(std::uint32_t index, const Path& path) {
+    const Request<Algorithm> request{call_.table(), path, call_.view().policy, nowNs_};
+    const Decision decision = consume(request, costs_ == nullptr ? cost_ : static_cast<std::uint64_t>(costs_[index]));
+    call_.attachment().count(decision.outcome);
+    const bool allowed = decision.outcome == Outcome::kAllowed;
+    allowed_[index] = allowed ? 1 : 0;
+    remaining_[index] = static_cast<double>(decision.remaining);
+    retryAfterMs_[index] = call_.attachment().clock.toMs(decision.retryAfterNs);
+    return allowed;
+  }
+
+  napi_env env_;
+  const Call<Algorithm>& call_;
+  std::uint32_t count_ = 0;
+  std::uint32_t from_ = 0;
+  std::uint64_t cost_ = 1;
+  const double* costs_ = nullptr;
+  std::uint8_t* allowed_ = nullptr;
+  double* remaining_ = nullptr;
+  double* retryAfterMs_ = nullptr;
+  std::uint64_t nowNs_ = 0;
+};
+
+}  // namespace sluice

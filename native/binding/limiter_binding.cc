@@ -1,0 +1,191 @@
+#include "binding/limiter_binding.h"
+
+#include "binding/batch.h"
+#include "binding/call.h"
+#include "core/fixed_window.h"
+#include "core/token_bucket.h"
+
+namespace sluice {
+
+namespace {
+
+napi_value toBoolean(napi_env env, bool value) {
+  napi_value result;
+  napi_get_boolean(env, value, &result);
+  return result;
+}
+
+napi_value toNumber(napi_env env, std::uint64_t value) {
+  napi_value result;
+  napi_create_double(env, static_cast<double>(value), &result);
+  return result;
+}
+
+napi_value handOver(napi_env env, const Clock& clock, Results* results, const Decision& decision) {
+  results->remaining = static_cast<double>(decision.remaining);
+  results->retryAfterMs = clock.toMs(decision.retryAfterNs);
+  results->resetAfterMs = clock.toMs(decision.resetAfterNs);
+  napi_value outcome;
+  napi_create_uint32(env, static_cast<std::uint32_t>(decision.outcome), &outcome);
+  return outcome;
+}
+
+// The operations under one policy. Each returns nothing where it has thrown.
+template <class Algorithm>
+struct Operations {
+  // allow(key, cost = 1): boolean
+  static napi_value allow(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    Path path;
+    std::uint64_t cost;
+    if (!call.key(&path) || !call.tokens(1, "cost", 1, &cost)) return nullptr;
+    Attachment<Algorithm>& attachment = call.attachment();
+    if (!attachment.clock.external()) {
+      const auto& frame = call.view().currentFrame();
+      const auto step = attachment.table->applyIfSimple(
+          path, [&](const Entry& entry) { return Algorithm::chargeWithin(frame, entry, cost); });
+      if (step) {
+        attachment.count(step->outcome);
+        return toBoolean(env, step->outcome == Outcome::kAllowed);
+      }
+    }
+    const auto request = call.request(path);
+    if (!request) return nullptr;
+    const Outcome outcome = sluice::allow(*request, cost);
+    attachment.count(outcome);
+    return toBoolean(env, outcome == Outcome::kAllowed);
+  }
+
+  // consume(key, cost = 1): outcome; the numbers are in the results
+  static napi_value consume(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    const auto request = call.request();
+    std::uint64_t cost;
+    if (!request || !call.tokens(1, "cost", 1, &cost)) return nullptr;
+    const Decision decision = sluice::consume(*request, cost);
+    call.attachment().count(decision.outcome);
+    return handOver(env, call.attachment().clock, call.attachment().results, decision);
+  }
+
+  // peek(key): outcome; the numbers are in the results
+  static napi_value peek(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    const auto request = call.request();
+    if (!request) return nullptr;
+    return handOver(env, call.attachment().clock, call.attachment().results, sluice::peek(*request));
+  }
+
+  // refund(key, tokens, chargedAgoMs = 0): tokens credited
+  static napi_value refund(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    const auto request = call.request();
+    std::uint64_t tokens;
+    std::uint64_t ageNs = 0;
+    if (!request || !readTokens(env, call.argument(1), "tokens", &tokens)) return nullptr;
+    if (call.has(2) && !readSpanMs(env, call.argument(2), "chargedAgoMs", &ageNs)) return nullptr;
+    return toNumber(env, sluice::refund(*request, tokens, ageNs));
+  }
+
+  // penalize(key, tokens): tokens taken
+  static napi_value penalize(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    const auto request = call.request();
+    std::uint64_t tokens;
+    if (!request || !readTokens(env, call.argument(1), "tokens", &tokens)) return nullptr;
+    return toNumber(env, sluice::penalize(*request, tokens));
+  }
+
+  // block(key, durationMs): whether the table could remember it
+  static napi_value block(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    const auto request = call.request();
+    std::uint64_t durationNs;
+    if (!request || !readSpanMs(env, call.argument(1), "durationMs", &durationNs)) return nullptr;
+    const std::uint64_t untilNs = std::min(request->nowNs + durationNs, kHorizonNs);
+    return toBoolean(env, durationNs == 0 || sluice::block(*request, untilNs));
+  }
+
+  // reset(key): whether anything was known of it
+  static napi_value reset(napi_env env, napi_callback_info info) {
+    const Call<Algorithm> call(env, info);
+    const auto request = call.request();
+    return request ? toBoolean(env, sluice::reset(*request)) : nullptr;
+  }
+};
+
+// What concerns the limiter as a whole. The attachment itself is the data pointer.
+template <class Algorithm>
+struct LimiterFunctions {
+  static Attachment<Algorithm>* self(napi_env env, napi_callback_info info, napi_value* arguments, std::size_t count) {
+    void* data;
+    napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
+    return static_cast<Attachment<Algorithm>*>(data);
+  }
+
+  // stats(Float64Array): fills in keys, capacity, bytes, allowed, denied, evictedLive, refusedFull
+  static napi_value stats(napi_env env, napi_callback_info info) {
+    napi_value argument;
+    const auto* attachment = self(env, info, &argument, 1);
+    if (!attachment->table) {
+      throwClosed(env);
+      return nullptr;
+    }
+    void* data;
+    std::size_t length;
+    napi_get_typedarray_info(env, argument, nullptr, &length, &data, nullptr, nullptr);
+    const TableStats table = attachment->table->stats();
+    const std::uint64_t figures[] = {table.occupied, attachment->table->geometry().slots(), attachment->table->bytes(),
+                                     attachment->allowed, attachment->denied, table.evictedLive, table.refusedFull};
+    for (std::size_t i = 0; i < std::size(figures) && i < length; ++i) {
+      static_cast<double*>(data)[i] = static_cast<double>(figures[i]);
+    }
+    return nullptr;
+  }
+
+  // close(): gives the table's memory back
+  static napi_value close(napi_env env, napi_callback_info info) {
+    auto* attachment = self(env, info, nullptr, 0);
+    if (!attachment->table) return nullptr;
+    std::int64_t total;
+    napi_adjust_external_memory(env, -static_cast<std::int64_t>(attachment->table->bytes()), &total);
+    attachment->table.reset();
+    return nullptr;
+  }
+};
+
+}  // namespace
+
+template <class Algorithm>
+napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment, std::uint32_t policy) {
+  using Own = Operations<Algorithm>;
+  const std::shared_ptr<View<Algorithm>> view(new View<Algorithm>{std::move(attachment), policy});
+  napi_value functions;
+  napi_create_object(env, &functions);
+  addFunction(env, functions, "allow", Own::allow, view);
+  addFunction(env, functions, "consume", Own::consume, view);
+  addFunction(env, functions, "peek", Own::peek, view);
+  addFunction(env, functions, "refund", Own::refund, view);
+  addFunction(env, functions, "penalize", Own::penalize, view);
+  addFunction(env, functions, "block", Own::block, view);
+  addFunction(env, functions, "reset", Own::reset, view);
+  addFunction(env, functions, "consumeText", Batch<Algorithm>::consumeText, view);
+  addFunction(env, functions, "consumeIntegers", Batch<Algorithm>::consumeIntegers, view);
+  return functions;
+}
+
+template <class Algorithm>
+napi_value makeLimiterFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment) {
+  using Own = LimiterFunctions<Algorithm>;
+  napi_value functions;
+  napi_create_object(env, &functions);
+  addFunction(env, functions, "stats", Own::stats, attachment);
+  addFunction(env, functions, "close", Own::close, attachment);
+  return functions;
+}
+
+template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<TokenBucket>>, std::uint32_t);
+template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<FixedWindow>>, std::uint32_t);
+template napi_value makeLimiterFunctions(napi_env, std::shared_ptr<Attachment<TokenBucket>>);
+template napi_value makeLimiterFunctions(napi_env, std::shared_ptr<Attachment<FixedWindow>>);
+
+}  // namespace sluice

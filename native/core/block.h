@@ -1,0 +1,50 @@
+// A block: nothing is admitted until a given time. It takes the entry's place and carries over what will still count
+// as spent when it ends, rounded up to 1/1024 token or 1/2048 of the amount, whichever is more.
+//
+//   payload  until, in ms 42 | exponent 6 | mantissa 12
+#pragma once
+
+#include "core/slot.h"
+
+namespace sluice {
+
+struct Block {
+  std::uint64_t untilMs = 0;
+  std::uint64_t spentUnits = 0;  // in 1/1024 token
+
+  static constexpr std::uint64_t kUnitsPerToken = 1024;
+  static constexpr std::uint64_t kMaxUntilMs = (std::uint64_t{1} << 42) - 2;
+
+  static constexpr bool is(const Entry& entry) { return entry.meta == kBlockedMeta; }
+
+  static constexpr Block decode(const Entry& entry) {
+    const std::uint64_t mantissa = entry.payload & 0xfff;
+    const unsigned exponent = static_cast<unsigned>(entry.payload >> 12 & 0x3f);
+    return {entry.payload >> 18, mantissa << exponent};
+  }
+
+  constexpr Entry encode() const {
+    unsigned exponent = 0;
+    std::uint64_t mantissa = spentUnits;
+    if (const unsigned width = bitWidth(spentUnits); width > 12) {
+      exponent = width - 12;
+      mantissa = ((spentUnits - 1) >> exponent) + 1;
+      if (mantissa > 0xfff) {
+        mantissa >>= 1;
+        ++exponent;
+      }
+    }
+    const std::uint64_t until = untilMs < kMaxUntilMs ? untilMs : kMaxUntilMs;
+    return {until << 18 | std::uint64_t{exponent} << 12 | mantissa, kBlockedMeta};
+  }
+
+  constexpr std::uint64_t untilNs() const {
+    return untilMs > kHorizonNs / kNsPerMs ? kHorizonNs : untilMs * kNsPerMs;
+  }
+  constexpr bool active(std::uint64_t nowNs) const { return nowNs < untilNs(); }
+
+  // The whole millisecond at or after `ns`.
+  static constexpr std::uint64_t untilMsOf(std::uint64_t ns) { return (ns + kNsPerMs - 1) / kNsPerMs; }
+};
+
+}  // namespace sluice

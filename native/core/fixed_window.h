@@ -1,0 +1,236 @@
+// Fixed window: a count that lasts until the window's end. At a window's edge up to twice the limit can pass within
+// one window's length; use a token bucket where that matters.
+//
+// An entry is (end of the window, count). The count takes as many bits as the table's greatest limit needs, the end
+// takes the rest of payload and meta. All policies of a table share the window, so that a key that moves between
+// tiers keeps its count; they differ in the limit.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "core/block.h"
+#include "core/decision.h"
+#include "core/time_scale.h"
+
+namespace sluice {
+
+class FixedWindow {
+ public:
+  enum class Align : std::uint8_t { kFirstRequest, kEpoch };
+
+  struct Spec {
+    std::uint64_t limit;  // per window, 1..2^53-1
+  };
+  struct Policy {
+    std::uint64_t limit = 1;
+  };
+
+  class Book {
+   public:
+    static constexpr std::size_t kMaxPolicies = 1024;
+
+    // For windows of `windowNs`, limits up to `maxLimit`. Nothing if the rate exceeds one a nanosecond or the window
+    // exceeds 146 years.
+    static std::optional<Book> make(std::uint64_t windowNs, std::uint64_t maxLimit, Align align) {
+      if (windowNs == 0 || windowNs > kHorizonNs || maxLimit == 0 || maxLimit > kMaxTokens || maxLimit > windowNs) {
+        return std::nullopt;
+      }
+      Book book;
+      book.align_ = align;
+      // At least 19 bits where the window allows, for limits added later; with them microseconds fall on ticks.
+      book.countBits_ = std::max(bitWidth(maxLimit), std::min(19U, bitWidth(windowNs)));
+      const std::uint64_t maxEnd = (std::uint64_t{kBlockedMeta} << (kPayloadBits - book.countBits_)) - 1;
+      const std::uint64_t mostTicks = std::min(mulDivFloor(maxEnd, windowNs, kHorizonNs + 2 * windowNs), windowNs);
+      if (mostTicks == 0) return std::nullopt;
+      book.ticks_ = alignedTicks(1, windowNs, mostTicks);
+      book.scale_ = TimeScale(book.ticks_, windowNs, maxEnd - 2 * book.ticks_);
+      book.tolerance_ = book.scale_.at(kClockToleranceNs);
+      book.policies_.reserve(kMaxPolicies);
+      return book;
+    }
+
+    std::optional<std::uint32_t> add(const Spec& spec) {
+      if (spec.limit == 0 || spec.limit > maxCount() || policies_.size() == kMaxPolicies) return std::nullopt;
+      policies_.push_back({spec.limit});
+      strictest_ = std::min(strictest_, spec.limit);
+      return static_cast<std::uint32_t>(policies_.size() - 1);
+    }
+    const Policy& operator[](std::uint32_t index) const { return policies_[index]; }
+    std::size_t size() const { return policies_.size(); }
+    // The greatest limit this table can count to.
+    std::uint64_t maxCount() const { return (std::uint64_t{1} << countBits_) - 1; }
+
+   private:
+    friend class FixedWindow;
+    std::vector<Policy> policies_;
+    std::uint64_t strictest_ = kMaxTokens;  // the least limit
+    TimeScale scale_;
+    std::uint64_t ticks_ = 1;      // per window
+    std::uint64_t tolerance_ = 0;  // kClockToleranceNs, in ticks
+    unsigned countBits_ = 19;
+    Align align_ = Align::kFirstRequest;
+  };
+
+  // Counts `cost` against the window if it fits, opening one if none is open. A cost of 0 only asks.
+  static Step charge(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t cost) {
+    const Reading reading = read(book, entry, nowNs);
+    const std::uint64_t limit = book[asked].limit;
+    Step step{entry, false, Outcome::kAllowed, 0};
+    if (reading.blocked) {
+      step.outcome = Outcome::kBlocked;
+    } else if (cost > limit) {
+      step.outcome = Outcome::kTooCostly;
+    } else if (reading.count + cost > limit && cost != 0) {
+      step.outcome = Outcome::kLimited;
+    } else if (cost != 0) {
+      return {encode(book, reading.end, reading.count + cost), true, Outcome::kAllowed, 0};
+    }
+    if (reading.healed) {
+      step.next = encode(book, reading.end, reading.count);
+      step.write = true;
+    }
+    return step;
+  }
+
+  // Gives back up to `tokens` that were charged `ageNs` ago, if that was in the window that is still open.
+  static Step refund(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens,
+                     std::uint64_t ageNs) {
+    Step step{entry, false, Outcome::kAllowed, 0};
+    const Reading reading = read(book, entry, nowNs);
+    if (!reading.open) return step;
+    const std::uint64_t chargedAt = ageNs > nowNs ? 0 : book.scale_.at(nowNs - ageNs);
+    if (ageNs != 0 && chargedAt + book.ticks_ < reading.end) return step;
+    step.amount = std::min(tokens, reading.count);
+    if (step.amount == 0) return step;
+    step.next = rewrite(book, entry, reading, reading.count - step.amount);
+    step.write = true;
+    return step;
+  }
+
+  // Counts up to `tokens`, admitted or not, but not beyond the limit.
+  static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens) {
+    Step step{entry, false, Outcome::kAllowed, 0};
+    const Reading reading = read(book, entry, nowNs);
+    step.amount = std::min(tokens, saturatingSub(book[asked].limit, reading.count));
+    if (step.amount == 0) return step;
+    step.next = rewrite(book, entry, reading, reading.count + step.amount);
+    step.write = true;
+    return step;
+  }
+
+  // Denies everything until `untilNs`. If that lies inside the open window, its count outlives the block: in the same
+  // window when windows follow the epoch, in a full one that opens at the block's end when they follow the first request.
+  static Step block(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t untilNs) {
+    Block block{Block::untilMsOf(untilNs), 0};
+    if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs) return {entry, false, Outcome::kBlocked, 0};
+    const Reading reading = read(book, entry, nowNs);
+    if (reading.open && reading.end > book.scale_.at(block.untilNs())) block.spentUnits = reading.count * kBlockUnits;
+    return {block.encode(), true, Outcome::kBlocked, 0};
+  }
+
+  static Decision describe(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t,
+                           Outcome outcome) {
+    const Reading reading = read(book, entry, nowNs);
+    Decision decision;
+    decision.outcome = outcome;
+    decision.remaining = reading.blocked ? 0 : saturatingSub(book[asked].limit, reading.count);
+    if (reading.open) decision.resetAfterNs = saturatingSub(book.scale_.firstNsAt(reading.end), nowNs);
+    if (outcome == Outcome::kLimited) decision.retryAfterNs = decision.resetAfterNs;
+    if (outcome == Outcome::kTooCostly) decision.retryAfterNs = kNever;
+    if (outcome == Outcome::kBlocked) {
+      decision.retryAfterNs = saturatingSub(Block::decode(entry).untilNs(), nowNs);
+      decision.resetAfterNs = std::max(decision.resetAfterNs, decision.retryAfterNs);
+    }
+    return decision;
+  }
+
+  static bool live(const Book& book, const Entry& entry, std::uint64_t nowNs) {
+    const Reading reading = read(book, entry, nowNs);
+    return reading.open || reading.blocked;
+  }
+
+  static Weight weigh(const Book& book, const Entry& entry, std::uint64_t nowNs) {
+    if (Block::is(entry) && Block::decode(entry).active(nowNs)) return {true, 1, Block::decode(entry).untilNs()};
+    // Which tier the key belongs to is not known: judge it by the strictest, so that none that limits is dropped.
+    const Reading reading = read(book, entry, nowNs);
+    Weight weight;
+    weight.consumed = static_cast<double>(reading.count) / static_cast<double>(book.strictest_);
+    weight.limiting = reading.count >= book.strictest_;
+    if (weight.limiting) weight.limitingUntilNs = book.scale_.firstNsAt(reading.end);
+    return weight;
+  }
+
+  struct Frame {
+    std::uint64_t low = 0, high = 0;  // in ticks
+    std::uint64_t limit = 0, maxEnd = 0;
+    unsigned countBits = 1;
+  };
+  static Frame frame(const Book& book, std::uint32_t asked, std::uint64_t lowNs, std::uint64_t highNs) {
+    const std::uint64_t low = book.scale_.at(lowNs);
+    return {low, book.scale_.at(highNs), book[asked].limit, low + book.ticks_ + book.tolerance_, book.countBits_};
+  }
+  // `charge`, if it comes out the same at every time within the frame; else nothing. Never heals.
+  static std::optional<Step> chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
+    if (Block::is(entry) || cost > frame.limit || cost == 0) return std::nullopt;
+    const std::uint64_t end = endOf(entry, frame.countBits);
+    if (end <= frame.high || end > frame.maxEnd) return std::nullopt;
+    if (countOf(entry, frame.countBits) + cost > frame.limit) return Step{entry, false, Outcome::kLimited, 0};
+    return Step{{entry.payload + cost, entry.meta}, true, Outcome::kAllowed, 0};
+  }
+
+ private:
+  static constexpr std::uint64_t kBlockUnits = Block::kUnitsPerToken;
+
+  // An entry as of now: the open window, or the one that a charge would open (count 0).
+  struct Reading {
+    std::uint64_t end;
+    std::uint64_t count;
+    bool open;
+    bool healed;  // the end was brought back from an impossible future
+    bool blocked;
+  };
+
+  static constexpr std::uint64_t countOf(const Entry& entry, unsigned countBits) {
+    return entry.payload & ((std::uint64_t{1} << countBits) - 1);
+  }
+  static constexpr std::uint64_t endOf(const Entry& entry, unsigned countBits) {
+    return std::uint64_t{entry.meta} << (kPayloadBits - countBits) | entry.payload >> countBits;
+  }
+  static Entry encode(const Book& book, std::uint64_t end, std::uint64_t count) {
+    const std::uint64_t bounded = std::min(count, book.maxCount());
+    return {(end << book.countBits_ | bounded) & kPayloadMask,
+            static_cast<std::uint32_t>(end >> (kPayloadBits - book.countBits_))};
+  }
+
+  static std::uint64_t endOfWindowAt(const Book& book, std::uint64_t tick) {
+    return book.align_ == Align::kEpoch ? tick - tick % book.ticks_ + book.ticks_ : tick + book.ticks_;
+  }
+
+  static Reading read(const Book& book, const Entry& entry, std::uint64_t nowNs) {
+    const std::uint64_t present = book.scale_.at(nowNs);
+    if (Block::is(entry)) return readBlock(book, Block::decode(entry), nowNs);
+    const std::uint64_t end = endOf(entry, book.countBits_);
+    if (end <= present) return {endOfWindowAt(book, present), 0, false, false, false};
+    const std::uint64_t count = countOf(entry, book.countBits_);
+    const bool healed = end > present + book.ticks_ + book.tolerance_;
+    return {healed ? endOfWindowAt(book, present) : end, count, true, healed, false};
+  }
+
+  static Reading readBlock(const Book& book, const Block& block, std::uint64_t nowNs) {
+    const std::uint64_t count = std::min(block.spentUnits / kBlockUnits, book.maxCount());
+    const std::uint64_t end = endOfWindowAt(book, book.scale_.at(block.untilNs()));
+    const bool blocked = block.active(nowNs);
+    if (count != 0 && (blocked || end > book.scale_.at(nowNs))) return {end, count, true, false, blocked};
+    return {endOfWindowAt(book, book.scale_.at(nowNs)), 0, false, false, blocked};
+  }
+
+  // The same entry with another count; a block that is in force stays one.
+  static Entry rewrite(const Book& book, const Entry& entry, const Reading& reading, std::uint64_t count) {
+    if (!reading.blocked) return encode(book, reading.end, count);
+    return Block{Block::decode(entry).untilMs, count * kBlockUnits}.encode();
+  }
+};
+
+}  // namespace sluice

@@ -1,0 +1,63 @@
+#include "core/region.h"
+
+#include <cstdint>
+
+#if defined(_WIN32)
+#include <cstring>
+#include <new>
+#else
+#include <sys/mman.h>
+#endif
+
+namespace sluice {
+
+#if defined(_WIN32)
+
+std::optional<Region> Region::allocate(std::size_t bytes) {
+  void* memory = ::operator new(bytes, std::align_val_t{4096}, std::nothrow);
+  if (memory == nullptr) return std::nullopt;
+  std::memset(memory, 0, bytes);
+  return Region(static_cast<std::byte*>(memory), bytes);
+}
+
+Region::~Region() {
+  if (base_ != nullptr) ::operator delete(base_, std::align_val_t{4096});
+}
+
+#else
+
+namespace {
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+constexpr std::size_t kPageBytes = 4096;
+
+constexpr std::size_t roundUp(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+}  // namespace
+
+std::optional<Region> Region::allocate(std::size_t bytes) {
+  const bool large = bytes >= kHugePageBytes;
+  bytes = roundUp(bytes, kPageBytes);
+  const std::size_t mappedBytes = large ? bytes + kHugePageBytes : bytes;
+  void* mapped = mmap(nullptr, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return std::nullopt;
+  auto* base = static_cast<std::byte*>(mapped);
+  if (large) {
+    // Keep the part that starts on a huge page, return what lies before and after it.
+    const auto address = reinterpret_cast<std::uintptr_t>(base);
+    const std::size_t before = roundUp(address, kHugePageBytes) - address;
+    if (before != 0) munmap(base, before);
+    base += before;
+    munmap(base + bytes, kHugePageBytes - before);
+  }
+#if defined(MADV_HUGEPAGE)
+  if (large) madvise(base, bytes, MADV_HUGEPAGE);
+#endif
+  return Region(base, bytes);
+}
+
+Region::~Region() {
+  if (base_ != nullptr) munmap(base_, bytes_);
+}
+
+#endif
+
+}  // namespace sluice

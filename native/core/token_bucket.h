@@ -1,0 +1,282 @@
+// Token bucket, as the generic cell rate algorithm (ITU-T I.371): one number per key, the time at which the bucket
+// will be full again. What is missing now is the distance to that time; a bucket whose time has passed is full and
+// carries no information.
+//
+// Times are in units of the policy that drains the bucket (`unitsPerToken` to a token); the entry's meta names it.
+// Under another policy the same entry means the same number of tokens spent, so moving a key between tiers neither
+// mints nor forgets; it drains at the rate of the policy that last charged it.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "core/block.h"
+#include "core/decision.h"
+#include "core/time_scale.h"
+
+namespace sluice {
+
+class TokenBucket {
+ public:
+  struct Spec {
+    std::uint64_t limit;     // tokens per window, 1..2^53-1
+    std::uint64_t windowNs;  // 1..2^62-1
+    std::uint64_t burst;     // capacity, 1..2^53-1
+  };
+
+  struct Policy {
+    TimeScale scale;
+    std::uint64_t unitsPerToken = 1;
+    std::uint64_t burst = 1;
+    std::uint64_t capacity = 1;   // burst, in units
+    std::uint64_t tolerance = 0;  // kClockToleranceNs, in units
+  };
+
+  // All policies of a table. Grows, never shrinks; an entry's meta indexes it.
+  class Book {
+   public:
+    static constexpr std::size_t kMaxPolicies = 1024;
+
+    Book() { policies_.reserve(kMaxPolicies); }
+
+    // Nothing if the rate exceeds one token a nanosecond, refilling takes over 146 years, or the book is full.
+    std::optional<std::uint32_t> add(const Spec& spec) {
+      const auto policy = makePolicy(spec);
+      if (!policy || policies_.size() == kMaxPolicies) return std::nullopt;
+      policies_.push_back(*policy);
+      const auto nsPerToken = static_cast<double>(spec.windowNs) / static_cast<double>(spec.limit);
+      if (nsPerToken > slowestNsPerToken_) {
+        slowestNsPerToken_ = nsPerToken;
+        slowest_ = static_cast<std::uint32_t>(policies_.size() - 1);
+      }
+      return static_cast<std::uint32_t>(policies_.size() - 1);
+    }
+    const Policy& operator[](std::uint32_t index) const { return policies_[index]; }
+    std::size_t size() const { return policies_.size(); }
+    // The policy that refills most slowly: what has drained under it has drained under all.
+    std::uint32_t slowest() const { return slowest_; }
+
+   private:
+    std::vector<Policy> policies_;
+    std::uint32_t slowest_ = 0;
+    double slowestNsPerToken_ = 0;
+  };
+
+  static std::optional<Policy> makePolicy(const Spec& spec) {
+    if (spec.limit == 0 || spec.burst == 0 || spec.limit > kMaxTokens || spec.burst > kMaxTokens) return std::nullopt;
+    if (spec.windowNs == 0 || spec.windowNs > kHorizonNs || spec.limit > spec.windowNs) return std::nullopt;
+    if (Uint128{spec.burst} * spec.windowNs / spec.limit > kHorizonNs) return std::nullopt;
+    // A bucket's capacity and the horizon both fit 2^59 units, so their sum fits the payload.
+    const std::uint64_t most = spec.windowNs / spec.limit / 8;
+    const std::uint64_t unitsPerToken = most == 0 ? 1 : alignedTicks(spec.limit, spec.windowNs, most);
+    Policy policy;
+    policy.scale = TimeScale(spec.limit * unitsPerToken, spec.windowNs, kMaxUnits - spec.burst * unitsPerToken);
+    policy.unitsPerToken = unitsPerToken;
+    policy.burst = spec.burst;
+    policy.capacity = spec.burst * unitsPerToken;
+    policy.tolerance = policy.scale.at(kClockToleranceNs);
+    return policy;
+  }
+
+  // Spends `cost` tokens under policy `asked` if the bucket holds them. A cost of 0 only asks.
+  static Step charge(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t cost) {
+    const Reading reading = read(book, asked, entry, nowNs);
+    Step step{entry, false, Outcome::kAllowed, 0};
+    const Policy& policy = book[asked];
+    if (reading.blocked) {
+      step.outcome = Outcome::kBlocked;
+    } else if (cost > policy.burst) {
+      step.outcome = Outcome::kTooCostly;
+    } else if (reading.spent + cost * policy.unitsPerToken > policy.capacity && cost != 0) {
+      step.outcome = Outcome::kLimited;
+    } else if (cost != 0) {
+      return spend(policy, asked, nowNs, reading.spent + cost * policy.unitsPerToken);
+    }
+    if (reading.healed) {
+      step.next.payload = reading.fullAt;
+      step.write = true;
+    }
+    return step;
+  }
+
+  // Gives back up to `tokens` that were charged `ageNs` ago: what the bucket has refilled since is not given twice,
+  // and a full bucket takes nothing.
+  static Step refund(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens,
+                     std::uint64_t ageNs) {
+    Step step{entry, false, Outcome::kAllowed, 0};
+    if (Block::is(entry)) return refundBlock(book, asked, entry, nowNs, tokens, ageNs);
+    const Policy& drain = book[entry.meta];
+    const Reading reading = read(book, entry.meta, entry, nowNs);
+    const std::uint64_t refilled = refilledSince(drain, nowNs, ageNs);
+    const Uint128 asking = Uint128{tokens} * drain.unitsPerToken;
+    if (asking <= refilled) return step;
+    const Uint128 credit = asking - refilled < reading.spent ? asking - refilled : reading.spent;
+    if (credit == 0) return step;
+    step.next.payload = reading.fullAt - static_cast<std::uint64_t>(credit);
+    step.write = true;
+    step.amount = static_cast<std::uint64_t>(credit / drain.unitsPerToken);
+    return step;
+  }
+
+  // Takes up to `tokens`, admitted or not, but never below empty.
+  static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens) {
+    const Policy& policy = book[asked];
+    if (Block::is(entry) && Block::decode(entry).active(nowNs)) return penalizeBlock(policy, entry, tokens);
+    const Reading reading = read(book, asked, entry, nowNs);
+    const std::uint64_t room = saturatingSub(policy.capacity, reading.spent);
+    const std::uint64_t wanted = (tokens < policy.burst ? tokens : policy.burst) * policy.unitsPerToken;
+    const std::uint64_t taken = wanted < room ? wanted : room;
+    if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
+    Step step = spend(policy, asked, nowNs, reading.spent + taken);
+    step.amount = taken / policy.unitsPerToken;
+    return step;
+  }
+
+  // Denies everything until `untilNs`. The bucket goes on refilling; what is still missing then is kept.
+  static Step block(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t untilNs) {
+    Block block{Block::untilMsOf(untilNs), 0};
+    if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs) return {entry, false, Outcome::kBlocked, 0};
+    const std::uint32_t drainIndex = Block::is(entry) ? asked : entry.meta;
+    const Policy& drain = book[drainIndex];
+    const Reading reading = read(book, drainIndex, entry, nowNs);
+    const std::uint64_t left = saturatingSub(reading.fullAt, drain.scale.at(block.untilNs()));
+    block.spentUnits = mulDivCeil(left, Block::kUnitsPerToken, drain.unitsPerToken);
+    return {block.encode(), true, Outcome::kBlocked, 0};
+  }
+
+  // What to answer for a call of `cost`, given the entry as it is after the call.
+  static Decision describe(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
+                           std::uint64_t cost, Outcome outcome) {
+    const Policy& policy = book[asked];
+    const Reading reading = read(book, asked, entry, nowNs);
+    Decision decision;
+    decision.outcome = outcome;
+    decision.remaining = reading.blocked ? 0 : saturatingSub(policy.capacity, reading.spent) / policy.unitsPerToken;
+    decision.resetAfterNs = saturatingSub(reading.drain->scale.firstNsAt(reading.fullAt), nowNs);
+    if (outcome == Outcome::kBlocked) {
+      decision.retryAfterNs = saturatingSub(Block::decode(entry).untilNs(), nowNs);
+      decision.resetAfterNs = std::max(decision.resetAfterNs, decision.retryAfterNs);
+    }
+    if (outcome == Outcome::kTooCostly) decision.retryAfterNs = kNever;
+    if (outcome == Outcome::kLimited) decision.retryAfterNs = waitFor(policy, reading, nowNs, cost);
+    return decision;
+  }
+
+  static bool live(const Book& book, const Entry& entry, std::uint64_t nowNs) {
+    if (!Block::is(entry)) return entry.payload > book[entry.meta].scale.at(nowNs);
+    const Block block = Block::decode(entry);
+    return block.active(nowNs) || read(book, book.slowest(), entry, nowNs).spent > 0;
+  }
+
+  static Weight weigh(const Book& book, const Entry& entry, std::uint64_t nowNs) {
+    if (Block::is(entry) && Block::decode(entry).active(nowNs)) return {true, 1, Block::decode(entry).untilNs()};
+    const std::uint32_t index = Block::is(entry) ? book.slowest() : entry.meta;
+    const Policy& policy = book[index];
+    const Reading reading = read(book, index, entry, nowNs);
+    const std::uint64_t free = saturatingSub(policy.capacity, reading.spent);
+    Weight weight;
+    weight.consumed = static_cast<double>(reading.spent) / static_cast<double>(policy.capacity);
+    weight.limiting = free < policy.unitsPerToken;
+    if (weight.limiting) weight.limitingUntilNs = nowNs + waitFor(policy, reading, nowNs, 1);
+    return weight;
+  }
+
+  // The present, known only to lie in [low, high], as seen by one policy: enough to decide most calls on a busy key
+  // without asking the exact (and dearer) clock.
+  struct Frame {
+    std::uint64_t low = 0, high = 0;  // in units
+    std::uint64_t unitsPerToken = 0, burst = 0, capacity = 0;
+    std::uint32_t asked = kBlockedMeta;
+  };
+  static Frame frame(const Book& book, std::uint32_t asked, std::uint64_t lowNs, std::uint64_t highNs) {
+    const Policy& policy = book[asked];
+    return {policy.scale.at(lowNs), policy.scale.at(highNs), policy.unitsPerToken, policy.burst, policy.capacity, asked};
+  }
+  // `charge`, if it comes out the same at every time within the frame; else nothing. Never heals.
+  static std::optional<Step> chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
+    if (entry.meta != frame.asked || cost > frame.burst || cost == 0) return std::nullopt;
+    const std::uint64_t fullAt = entry.payload;
+    const std::uint64_t next = fullAt + cost * frame.unitsPerToken;
+    if (fullAt < frame.high || fullAt > frame.high + frame.capacity) return std::nullopt;
+    if (next <= frame.low + frame.capacity) return Step{{next, entry.meta}, true, Outcome::kAllowed, 0};
+    if (next > frame.high + frame.capacity) return Step{entry, false, Outcome::kLimited, 0};
+    return std::nullopt;
+  }
+
+ private:
+  static constexpr std::uint64_t kMaxUnits = (std::uint64_t{1} << 60) - 2;
+
+  // An entry as policy `asked` sees it.
+  struct Reading {
+    const Policy* drain;    // whose units `fullAt` is in
+    std::uint64_t fullAt;
+    std::uint64_t spent;    // in units of `asked`, rounded up
+    bool healed;            // fullAt was brought back from an impossible future
+    bool blocked;
+  };
+
+  static Reading read(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs) {
+    if (Block::is(entry)) return readBlock(book[asked], Block::decode(entry), nowNs);
+    const Policy& drain = book[entry.meta];
+    const std::uint64_t present = drain.scale.at(nowNs);
+    std::uint64_t fullAt = entry.payload;
+    const bool healed = fullAt > present + drain.capacity + drain.tolerance;
+    if (healed) fullAt = present + drain.capacity;
+    const std::uint64_t spent = saturatingSub(fullAt, present);
+    return {&drain, fullAt, entry.meta == asked ? spent : convert(spent, drain, book[asked]), healed, false};
+  }
+
+  static Reading readBlock(const Policy& policy, const Block& block, std::uint64_t nowNs) {
+    const std::uint64_t end = policy.scale.at(block.untilNs());
+    const std::uint64_t spentAtEnd = mulDivCeil(block.spentUnits, policy.unitsPerToken, Block::kUnitsPerToken, kMaxUnits - end);
+    const std::uint64_t fullAt = end + spentAtEnd;
+    return {&policy, fullAt, saturatingSub(fullAt, policy.scale.at(nowNs)), false, block.active(nowNs)};
+  }
+
+  static std::uint64_t convert(std::uint64_t units, const Policy& from, const Policy& to) {
+    return mulDivCeil(units, to.unitsPerToken, from.unitsPerToken, kMaxUnits);
+  }
+
+  static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent) {
+    return {{policy.scale.at(nowNs) + spent, index}, true, Outcome::kAllowed, 0};
+  }
+
+  static std::uint64_t waitFor(const Policy& policy, const Reading& reading, std::uint64_t nowNs, std::uint64_t cost) {
+    const std::uint64_t room = policy.capacity - cost * policy.unitsPerToken;
+    const std::uint64_t mayRemain = mulDivFloor(room, reading.drain->unitsPerToken, policy.unitsPerToken);
+    return saturatingSub(reading.drain->scale.firstNsAt(saturatingSub(reading.fullAt, mayRemain)), nowNs);
+  }
+
+  // Upper bound of what refilled in the last `ageNs`. An age beyond the origin counts from the origin.
+  static std::uint64_t refilledSince(const Policy& policy, std::uint64_t nowNs, std::uint64_t ageNs) {
+    if (ageNs == 0) return 0;
+    return policy.scale.at(nowNs) - policy.scale.at(saturatingSub(nowNs, ageNs)) + 1;
+  }
+
+  static Step refundBlock(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
+                          std::uint64_t tokens, std::uint64_t ageNs) {
+    const Policy& policy = book[asked];
+    Block block = Block::decode(entry);
+    const Uint128 refilled = Uint128{refilledSince(policy, nowNs, ageNs)} * Block::kUnitsPerToken / policy.unitsPerToken + 1;
+    const Uint128 asking = Uint128{tokens} * Block::kUnitsPerToken;
+    const Uint128 worth = ageNs == 0 ? asking : asking > refilled ? asking - refilled : 0;
+    const std::uint64_t credit = worth < block.spentUnits ? static_cast<std::uint64_t>(worth) : block.spentUnits;
+    if (credit == 0) return {entry, false, Outcome::kAllowed, 0};
+    block.spentUnits -= credit;
+    return {block.encode(), true, Outcome::kAllowed, credit / Block::kUnitsPerToken};
+  }
+
+  static Step penalizeBlock(const Policy& policy, const Entry& entry, std::uint64_t tokens) {
+    Block block = Block::decode(entry);
+    const std::uint64_t capacity = policy.burst * Block::kUnitsPerToken;
+    const std::uint64_t room = saturatingSub(capacity, block.spentUnits);
+    const std::uint64_t wanted = (tokens < policy.burst ? tokens : policy.burst) * Block::kUnitsPerToken;
+    const std::uint64_t taken = wanted < room ? wanted : room;
+    if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
+    block.spentUnits += taken;
+    return {block.encode(), true, Outcome::kAllowed, taken / Block::kUnitsPerToken};
+  }
+};
+
+}  // namespace sluice
