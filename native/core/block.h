@@ -1,7 +1,8 @@
-// A block: nothing is admitted until a given time. It takes the entry's place and carries over what will still count
-// as spent when it ends, rounded up to 1/1024 token or 1/2048 of the amount, whichever is more.
+// A block: nothing is admitted until a given time. It takes the payload of the entry and carries over what will still
+// count as spent when it ends, rounded up: small amounts to 1/1024 token, larger ones by less than 1/2048 of them.
 //
 //   payload  until, in ms 42 | exponent 6 | mantissa 12
+//   meta     flag 1 | the algorithm's own 11
 #pragma once
 
 #include "core/slot.h"
@@ -15,7 +16,8 @@ struct Block {
   static constexpr std::uint64_t kUnitsPerToken = 1024;
   static constexpr std::uint64_t kMaxUntilMs = (std::uint64_t{1} << 42) - 2;
 
-  static constexpr bool is(const Entry& entry) { return entry.meta == kBlockedMeta; }
+  static constexpr bool is(const Entry& entry) { return (entry.meta & kBlockedFlag) != 0; }
+  static constexpr std::uint32_t ownMeta(const Entry& entry) { return entry.meta & ~kBlockedFlag; }
 
   static constexpr Block decode(const Entry& entry) {
     const std::uint64_t mantissa = entry.payload & 0xfff;
@@ -23,7 +25,7 @@ struct Block {
     return {entry.payload >> 18, mantissa << exponent};
   }
 
-  constexpr Entry encode() const {
+  constexpr Entry encode(std::uint32_t ownMeta) const {
     unsigned exponent = 0;
     std::uint64_t mantissa = spentUnits;
     if (const unsigned width = bitWidth(spentUnits); width > 12) {
@@ -35,7 +37,7 @@ struct Block {
       }
     }
     const std::uint64_t until = untilMs < kMaxUntilMs ? untilMs : kMaxUntilMs;
-    return {until << 18 | std::uint64_t{exponent} << 12 | mantissa, kBlockedMeta};
+    return {until << 18 | std::uint64_t{exponent} << 12 | mantissa, kBlockedFlag | ownMeta};
   }
 
   constexpr std::uint64_t untilNs() const {

@@ -11,7 +11,7 @@ namespace sluice {
 // source: a step back neither freezes limits for its length nor lets anyone spend again.
 class ForwardOnly {
  public:
-  // `raw` in any unit, as far as 2^61 either way; the result is in the same one.
+  // `raw` counts from the moment this was made, in any unit, as far as 2^61 either way; the result is in the same one.
   std::int64_t advance(std::int64_t raw) {
     if (raw < lastRaw_) offset_ = offset_ + (lastRaw_ - raw) < kMaxOffset ? offset_ + (lastRaw_ - raw) : kMaxOffset;
     lastRaw_ = raw;
@@ -20,7 +20,7 @@ class ForwardOnly {
 
  private:
   static constexpr std::int64_t kMaxOffset = std::int64_t{1} << 61;
-  std::int64_t lastRaw_ = INT64_MIN;
+  std::int64_t lastRaw_ = 0;
   std::int64_t offset_ = 0;
 };
 

@@ -2,7 +2,8 @@
 // one window's length; use a token bucket where that matters.
 //
 // An entry is (end of the window, count). The count takes as many bits as the table's greatest limit needs, the end
-// takes the rest of payload and meta. All policies of a table share the window, so that a key that moves between
+// takes the rest of payload and meta; a window that opens at a first request opens at the next tick of that size (half
+// a microsecond for limits below 2^18, 8 ms for 2^31). All policies of a table share the window, so that a key that moves between
 // tiers keeps its count; they differ in the limit.
 #pragma once
 
@@ -39,14 +40,14 @@ class FixedWindow {
       }
       Book book;
       book.align_ = align;
-      // At least 19 bits where the window allows, for limits added later; with them microseconds fall on ticks.
-      book.countBits_ = std::max(bitWidth(maxLimit), std::min(19U, bitWidth(windowNs)));
-      const std::uint64_t maxEnd = (std::uint64_t{kBlockedMeta} << (kPayloadBits - book.countBits_)) - 1;
+      // At least 18 bits where the window allows, for limits added later; with them microseconds fall on ticks.
+      book.countBits_ = std::max(bitWidth(maxLimit), std::min(18U, bitWidth(windowNs)));
+      const std::uint64_t maxEnd = (std::uint64_t{1} << (kOwnMetaBits + kPayloadBits - book.countBits_)) - 1;
       const std::uint64_t mostTicks = std::min(mulDivFloor(maxEnd, windowNs, kHorizonNs + 2 * windowNs), windowNs);
       if (mostTicks == 0) return std::nullopt;
       book.ticks_ = alignedTicks(1, windowNs, mostTicks);
-      book.scale_ = TimeScale(book.ticks_, windowNs, maxEnd - 2 * book.ticks_);
-      book.tolerance_ = book.scale_.at(kClockToleranceNs);
+      book.scale_ = TimeScale(book.ticks_, windowNs);
+      book.tolerance_ = book.scale_.at(kClockToleranceNs) + 1;
       book.policies_.reserve(kMaxPolicies);
       return book;
     }
@@ -69,7 +70,7 @@ class FixedWindow {
     TimeScale scale_;
     std::uint64_t ticks_ = 1;      // per window
     std::uint64_t tolerance_ = 0;  // kClockToleranceNs, in ticks
-    unsigned countBits_ = 19;
+    unsigned countBits_ = 18;
     Align align_ = Align::kFirstRequest;
   };
 
@@ -100,8 +101,9 @@ class FixedWindow {
     Step step{entry, false, Outcome::kAllowed, 0};
     const Reading reading = read(book, entry, nowNs);
     if (!reading.open) return step;
-    const std::uint64_t chargedAt = ageNs > nowNs ? 0 : book.scale_.at(nowNs - ageNs);
-    if (ageNs != 0 && chargedAt + book.ticks_ < reading.end) return step;
+    // A charge made just now counts in the window that is open, whatever has become of that since.
+    if (ageNs > nowNs) return step;
+    if (ageNs != 0 && book.scale_.atOrAfter(nowNs - ageNs) + book.ticks_ < reading.end) return step;
     step.amount = std::min(tokens, reading.count);
     if (step.amount == 0) return step;
     step.next = rewrite(book, entry, reading, reading.count - step.amount);
@@ -127,7 +129,7 @@ class FixedWindow {
     if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs) return {entry, false, Outcome::kBlocked, 0};
     const Reading reading = read(book, entry, nowNs);
     if (reading.open && reading.end > book.scale_.at(block.untilNs())) block.spentUnits = reading.count * kBlockUnits;
-    return {block.encode(), true, Outcome::kBlocked, 0};
+    return {block.encode(0), true, Outcome::kBlocked, 0};
   }
 
   static Decision describe(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t,
@@ -204,32 +206,34 @@ class FixedWindow {
             static_cast<std::uint32_t>(end >> (kPayloadBits - book.countBits_))};
   }
 
-  static std::uint64_t endOfWindowAt(const Book& book, std::uint64_t tick) {
-    return book.align_ == Align::kEpoch ? tick - tick % book.ticks_ + book.ticks_ : tick + book.ticks_;
+  // The end of the window that a first charge at `nowNs` opens. Rounded up to a tick: never shorter than a window.
+  static std::uint64_t endOfWindowAt(const Book& book, std::uint64_t nowNs) {
+    if (book.align_ == Align::kFirstRequest) return book.scale_.atOrAfter(nowNs) + book.ticks_;
+    const std::uint64_t present = book.scale_.at(nowNs);
+    return present - present % book.ticks_ + book.ticks_;
   }
 
   static Reading read(const Book& book, const Entry& entry, std::uint64_t nowNs) {
-    const std::uint64_t present = book.scale_.at(nowNs);
     if (Block::is(entry)) return readBlock(book, Block::decode(entry), nowNs);
+    const std::uint64_t present = book.scale_.at(nowNs);
     const std::uint64_t end = endOf(entry, book.countBits_);
-    if (end <= present) return {endOfWindowAt(book, present), 0, false, false, false};
-    const std::uint64_t count = countOf(entry, book.countBits_);
+    if (end <= present) return {endOfWindowAt(book, nowNs), 0, false, false, false};
     const bool healed = end > present + book.ticks_ + book.tolerance_;
-    return {healed ? endOfWindowAt(book, present) : end, count, true, healed, false};
+    return {healed ? endOfWindowAt(book, nowNs) : end, countOf(entry, book.countBits_), true, healed, false};
   }
 
   static Reading readBlock(const Book& book, const Block& block, std::uint64_t nowNs) {
     const std::uint64_t count = std::min(block.spentUnits / kBlockUnits, book.maxCount());
-    const std::uint64_t end = endOfWindowAt(book, book.scale_.at(block.untilNs()));
+    const std::uint64_t end = endOfWindowAt(book, block.untilNs());
     const bool blocked = block.active(nowNs);
     if (count != 0 && (blocked || end > book.scale_.at(nowNs))) return {end, count, true, false, blocked};
-    return {endOfWindowAt(book, book.scale_.at(nowNs)), 0, false, false, blocked};
+    return {endOfWindowAt(book, nowNs), 0, false, false, blocked};
   }
 
   // The same entry with another count; a block that is in force stays one.
   static Entry rewrite(const Book& book, const Entry& entry, const Reading& reading, std::uint64_t count) {
     if (!reading.blocked) return encode(book, reading.end, count);
-    return Block{Block::decode(entry).untilMs, count * kBlockUnits}.encode();
+    return Block{Block::decode(entry).untilMs, count * kBlockUnits}.encode(0);
   }
 };
 

@@ -28,7 +28,8 @@ inline constexpr unsigned kPayloadBits = 60;
 inline constexpr std::uint64_t kPayloadMask = (std::uint64_t{1} << kPayloadBits) - 1;
 inline constexpr unsigned kMetaBits = 12;
 inline constexpr std::uint32_t kMetaMask = (1U << kMetaBits) - 1;
-inline constexpr std::uint32_t kBlockedMeta = kMetaMask;  // reserved: the entry is a block, whatever the algorithm
+inline constexpr std::uint32_t kBlockedFlag = 1U << (kMetaBits - 1);  // the entry is a block, whatever the algorithm
+inline constexpr unsigned kOwnMetaBits = kMetaBits - 1;               // what is left to the algorithm
 
 inline constexpr unsigned kFingerprintBits = 44;
 inline constexpr unsigned kFingerprintShift = 20;

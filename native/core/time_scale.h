@@ -15,24 +15,21 @@ class TimeScale {
  public:
   constexpr TimeScale() = default;
 
-  // A scale of `ticks` ticks in `periodNs`, whose times stay at or below `maxTick`.
-  // REQUIRES 1 <= ticks <= periodNs < 2^62.
-  constexpr TimeScale(std::uint64_t ticks, std::uint64_t periodNs, std::uint64_t maxTick) {
+  // A scale of `ticks` ticks in `periodNs`. REQUIRES 1 <= ticks <= periodNs < 2^62; so all times stay below 2^62 ticks.
+  constexpr TimeScale(std::uint64_t ticks, std::uint64_t periodNs) {
     const std::uint64_t divisor = std::gcd(ticks, periodNs);
     ticks_ = ticks / divisor;
     periodNs_ = periodNs / divisor;
     reciprocal_ = static_cast<std::uint64_t>((Uint128{ticks_} << 63) / periodNs_);
-    maxNs_ = mulDivFloor(maxTick, periodNs_, ticks_, kHorizonNs);
   }
 
   // The tick at `nowNs`: floor(nowNs * ticks / period).
-  constexpr std::uint64_t at(std::uint64_t nowNs) const {
-    const std::uint64_t ns = nowNs < maxNs_ ? nowNs : maxNs_;
-    // The truncated reciprocal is short by less than one tick in total (ns < 2^62, error < ns / 2^63), so the
-    // quotient is exact or one too small; the remainder tells which, and fits 64 bits even where products wrap.
-    const std::uint64_t quotient = static_cast<std::uint64_t>((Uint128{ns} * reciprocal_) >> 63);
-    const std::uint64_t remainder = ns * ticks_ - quotient * periodNs_;
-    return quotient + (remainder >= periodNs_ ? 1 : 0);
+  constexpr std::uint64_t at(std::uint64_t nowNs) const { return locate(nowNs).tick; }
+
+  // The first tick at or after `nowNs`.
+  constexpr std::uint64_t atOrAfter(std::uint64_t nowNs) const {
+    const Location location = locate(nowNs);
+    return location.tick + (location.exact ? 0 : 1);
   }
 
   // The least time at which `at` reaches `tick`.
@@ -41,10 +38,24 @@ class TimeScale {
   }
 
  private:
+  struct Location {
+    std::uint64_t tick;
+    bool exact;  // nothing was rounded off
+  };
+
+  constexpr Location locate(std::uint64_t nowNs) const {
+    const std::uint64_t ns = nowNs < kHorizonNs ? nowNs : kHorizonNs;
+    // The truncated reciprocal is short by less than one tick in total (ns < 2^62, error < ns / 2^63), so the
+    // quotient is exact or one too small; the remainder tells which, and fits 64 bits even where products wrap.
+    const std::uint64_t quotient = static_cast<std::uint64_t>((Uint128{ns} * reciprocal_) >> 63);
+    const std::uint64_t remainder = ns * ticks_ - quotient * periodNs_;
+    if (remainder >= periodNs_) return {quotient + 1, remainder == periodNs_};
+    return {quotient, remainder == 0};
+  }
+
   std::uint64_t ticks_ = 1;
   std::uint64_t periodNs_ = 1;
   std::uint64_t reciprocal_ = std::uint64_t{1} << 63;
-  std::uint64_t maxNs_ = kHorizonNs;
 };
 
 // The most ticks per period, at most `most`, such that whole microseconds (or else whole milliseconds) fall on

@@ -31,6 +31,7 @@ class TokenBucket {
     std::uint64_t burst = 1;
     std::uint64_t capacity = 1;   // burst, in units
     std::uint64_t tolerance = 0;  // kClockToleranceNs, in units
+    bool wraps = false;           // times of this policy outgrow the payload before the horizon
   };
 
   // All policies of a table. Grows, never shrinks; an entry's meta indexes it.
@@ -45,37 +46,29 @@ class TokenBucket {
       const auto policy = makePolicy(spec);
       if (!policy || policies_.size() == kMaxPolicies) return std::nullopt;
       policies_.push_back(*policy);
-      const auto nsPerToken = static_cast<double>(spec.windowNs) / static_cast<double>(spec.limit);
-      if (nsPerToken > slowestNsPerToken_) {
-        slowestNsPerToken_ = nsPerToken;
-        slowest_ = static_cast<std::uint32_t>(policies_.size() - 1);
-      }
       return static_cast<std::uint32_t>(policies_.size() - 1);
     }
     const Policy& operator[](std::uint32_t index) const { return policies_[index]; }
     std::size_t size() const { return policies_.size(); }
-    // The policy that refills most slowly: what has drained under it has drained under all.
-    std::uint32_t slowest() const { return slowest_; }
 
    private:
     std::vector<Policy> policies_;
-    std::uint32_t slowest_ = 0;
-    double slowestNsPerToken_ = 0;
   };
 
   static std::optional<Policy> makePolicy(const Spec& spec) {
     if (spec.limit == 0 || spec.burst == 0 || spec.limit > kMaxTokens || spec.burst > kMaxTokens) return std::nullopt;
     if (spec.windowNs == 0 || spec.windowNs > kHorizonNs || spec.limit > spec.windowNs) return std::nullopt;
     if (Uint128{spec.burst} * spec.windowNs / spec.limit > kHorizonNs) return std::nullopt;
-    // A bucket's capacity and the horizon both fit 2^59 units, so their sum fits the payload.
+    // Some 8 ns to a unit, or one token where tokens come faster: capacities stay below 2^59 units.
     const std::uint64_t most = spec.windowNs / spec.limit / 8;
     const std::uint64_t unitsPerToken = most == 0 ? 1 : alignedTicks(spec.limit, spec.windowNs, most);
     Policy policy;
-    policy.scale = TimeScale(spec.limit * unitsPerToken, spec.windowNs, kMaxUnits - spec.burst * unitsPerToken);
+    policy.scale = TimeScale(spec.limit * unitsPerToken, spec.windowNs);
     policy.unitsPerToken = unitsPerToken;
     policy.burst = spec.burst;
     policy.capacity = spec.burst * unitsPerToken;
-    policy.tolerance = policy.scale.at(kClockToleranceNs);
+    policy.tolerance = policy.scale.at(kClockToleranceNs) + 1;
+    policy.wraps = policy.scale.at(kHorizonNs) + policy.capacity > kPayloadMask;
     return policy;
   }
 
@@ -94,7 +87,7 @@ class TokenBucket {
       return spend(policy, asked, nowNs, reading.spent + cost * policy.unitsPerToken);
     }
     if (reading.healed) {
-      step.next.payload = reading.fullAt;
+      step.next = encode(reading.fullAt, entry.meta);
       step.write = true;
     }
     return step;
@@ -102,47 +95,50 @@ class TokenBucket {
 
   // Gives back up to `tokens` that were charged `ageNs` ago: what the bucket has refilled since is not given twice,
   // and a full bucket takes nothing.
-  static Step refund(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens,
+  static Step refund(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens,
                      std::uint64_t ageNs) {
     Step step{entry, false, Outcome::kAllowed, 0};
-    if (Block::is(entry)) return refundBlock(book, asked, entry, nowNs, tokens, ageNs);
-    const Policy& drain = book[entry.meta];
-    const Reading reading = read(book, entry.meta, entry, nowNs);
+    const std::uint32_t drainIndex = Block::ownMeta(entry);
+    const Policy& drain = book[drainIndex];
     const std::uint64_t refilled = refilledSince(drain, nowNs, ageNs);
     const Uint128 asking = Uint128{tokens} * drain.unitsPerToken;
     if (asking <= refilled) return step;
-    const Uint128 credit = asking - refilled < reading.spent ? asking - refilled : reading.spent;
+    const Reading reading = read(book, drainIndex, entry, nowNs);
+    const std::uint64_t missing = reading.blocked ? reading.spentAtEnd : reading.spent;
+    const auto credit = static_cast<std::uint64_t>(std::min(asking - refilled, Uint128{missing}));
     if (credit == 0) return step;
-    step.next.payload = reading.fullAt - static_cast<std::uint64_t>(credit);
+    step.next = reading.blocked ? reblock(drain, entry, missing - credit) : encode(reading.fullAt - credit, drainIndex);
     step.write = true;
-    step.amount = static_cast<std::uint64_t>(credit / drain.unitsPerToken);
+    step.amount = credit / drain.unitsPerToken;
     return step;
   }
 
   // Takes up to `tokens`, admitted or not, but never below empty.
   static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens) {
-    const Policy& policy = book[asked];
-    if (Block::is(entry) && Block::decode(entry).active(nowNs)) return penalizeBlock(policy, entry, tokens);
-    const Reading reading = read(book, asked, entry, nowNs);
-    const std::uint64_t room = saturatingSub(policy.capacity, reading.spent);
-    const std::uint64_t wanted = (tokens < policy.burst ? tokens : policy.burst) * policy.unitsPerToken;
-    const std::uint64_t taken = wanted < room ? wanted : room;
+    const bool blocked = Block::is(entry) && Block::decode(entry).active(nowNs);
+    const std::uint32_t index = blocked ? Block::ownMeta(entry) : asked;
+    const Policy& policy = book[index];
+    const Reading reading = read(book, index, entry, nowNs);
+    const std::uint64_t missing = reading.blocked ? reading.spentAtEnd : reading.spent;
+    const std::uint64_t wanted = std::min(tokens, policy.burst) * policy.unitsPerToken;
+    const std::uint64_t taken = std::min(wanted, saturatingSub(policy.capacity, missing));
     if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
-    Step step = spend(policy, asked, nowNs, reading.spent + taken);
+    Step step = spend(policy, index, nowNs, missing + taken);
+    if (reading.blocked) step.next = reblock(policy, entry, missing + taken);
     step.amount = taken / policy.unitsPerToken;
     return step;
   }
 
   // Denies everything until `untilNs`. The bucket goes on refilling; what is still missing then is kept.
-  static Step block(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t untilNs) {
+  static Step block(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t untilNs) {
     Block block{Block::untilMsOf(untilNs), 0};
     if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs) return {entry, false, Outcome::kBlocked, 0};
-    const std::uint32_t drainIndex = Block::is(entry) ? asked : entry.meta;
+    const std::uint32_t drainIndex = Block::ownMeta(entry);
     const Policy& drain = book[drainIndex];
     const Reading reading = read(book, drainIndex, entry, nowNs);
     const std::uint64_t left = saturatingSub(reading.fullAt, drain.scale.at(block.untilNs()));
     block.spentUnits = mulDivCeil(left, Block::kUnitsPerToken, drain.unitsPerToken);
-    return {block.encode(), true, Outcome::kBlocked, 0};
+    return {block.encode(drainIndex), true, Outcome::kBlocked, 0};
   }
 
   // What to answer for a call of `cost`, given the entry as it is after the call.
@@ -164,20 +160,18 @@ class TokenBucket {
   }
 
   static bool live(const Book& book, const Entry& entry, std::uint64_t nowNs) {
-    if (!Block::is(entry)) return entry.payload > book[entry.meta].scale.at(nowNs);
-    const Block block = Block::decode(entry);
-    return block.active(nowNs) || read(book, book.slowest(), entry, nowNs).spent > 0;
+    const Reading reading = read(book, Block::ownMeta(entry), entry, nowNs);
+    return reading.blocked || reading.spent > 0;
   }
 
   static Weight weigh(const Book& book, const Entry& entry, std::uint64_t nowNs) {
-    if (Block::is(entry) && Block::decode(entry).active(nowNs)) return {true, 1, Block::decode(entry).untilNs()};
-    const std::uint32_t index = Block::is(entry) ? book.slowest() : entry.meta;
+    const std::uint32_t index = Block::ownMeta(entry);
     const Policy& policy = book[index];
     const Reading reading = read(book, index, entry, nowNs);
-    const std::uint64_t free = saturatingSub(policy.capacity, reading.spent);
+    if (reading.blocked) return {true, 1, Block::decode(entry).untilNs()};
     Weight weight;
     weight.consumed = static_cast<double>(reading.spent) / static_cast<double>(policy.capacity);
-    weight.limiting = free < policy.unitsPerToken;
+    weight.limiting = saturatingSub(policy.capacity, reading.spent) < policy.unitsPerToken;
     if (weight.limiting) weight.limitingUntilNs = nowNs + waitFor(policy, reading, nowNs, 1);
     return weight;
   }
@@ -187,11 +181,12 @@ class TokenBucket {
   struct Frame {
     std::uint64_t low = 0, high = 0;  // in units
     std::uint64_t unitsPerToken = 0, burst = 0, capacity = 0;
-    std::uint32_t asked = kBlockedMeta;
+    std::uint32_t asked = kBlockedFlag;  // the meta of entries it can decide; of none if times wrap
   };
   static Frame frame(const Book& book, std::uint32_t asked, std::uint64_t lowNs, std::uint64_t highNs) {
     const Policy& policy = book[asked];
-    return {policy.scale.at(lowNs), policy.scale.at(highNs), policy.unitsPerToken, policy.burst, policy.capacity, asked};
+    return {policy.scale.at(lowNs), policy.scale.at(highNs), policy.unitsPerToken, policy.burst, policy.capacity,
+            policy.wraps ? kBlockedFlag : asked};
   }
   // `charge`, if it comes out the same at every time within the frame; else nothing. Never heals.
   static std::optional<Step> chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
@@ -199,39 +194,63 @@ class TokenBucket {
     const std::uint64_t fullAt = entry.payload;
     const std::uint64_t next = fullAt + cost * frame.unitsPerToken;
     if (fullAt < frame.high || fullAt > frame.high + frame.capacity) return std::nullopt;
-    if (next <= frame.low + frame.capacity) return Step{{next, entry.meta}, true, Outcome::kAllowed, 0};
+    if (next <= frame.low + frame.capacity) return Step{encode(next, entry.meta), true, Outcome::kAllowed, 0};
     if (next > frame.high + frame.capacity) return Step{entry, false, Outcome::kLimited, 0};
     return std::nullopt;
   }
 
  private:
-  static constexpr std::uint64_t kMaxUnits = (std::uint64_t{1} << 60) - 2;
+  static constexpr std::uint64_t kMaxUnits = std::uint64_t{1} << 61;
+
+  // A payload of 0 is a full bucket, and the pattern that marks a claimed slot is left out: a time that ends in either
+  // counts as one unit off.
+  static constexpr Entry encode(std::uint64_t fullAt, std::uint32_t meta) {
+    const std::uint64_t payload = fullAt & kPayloadMask;
+    return {payload == kPayloadMask ? payload - 1 : payload == 0 ? 1 : payload, meta};
+  }
+  // Times of a policy that wraps stand for the one nearest the present that ends in the same 60 bits, at most
+  // kWrapAhead in the future. (At 10^9 tokens a second they wrap in 36 years, and no bucket takes longer than 4 months
+  // to fill; what lies further back is a full bucket.)
+  static constexpr std::uint64_t decode(const Policy& policy, std::uint64_t payload, std::uint64_t present) {
+    if (!policy.wraps || payload == 0) return payload;
+    const std::uint64_t ahead = (payload - present) & kPayloadMask;
+    return ahead <= kWrapAhead ? present + ahead : 0;
+  }
+  static constexpr std::uint64_t kWrapAhead = std::uint64_t{1} << 57;
 
   // An entry as policy `asked` sees it.
   struct Reading {
-    const Policy* drain;    // whose units `fullAt` is in
+    const Policy* drain;       // whose units `fullAt` is in
     std::uint64_t fullAt;
-    std::uint64_t spent;    // in units of `asked`, rounded up
-    bool healed;            // fullAt was brought back from an impossible future
+    std::uint64_t spent;       // in units of `asked`, rounded up
+    std::uint64_t spentAtEnd;  // of a block; in units of `drain`
+    bool healed;               // fullAt was brought back from an impossible future
     bool blocked;
   };
 
   static Reading read(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs) {
-    if (Block::is(entry)) return readBlock(book[asked], Block::decode(entry), nowNs);
-    const Policy& drain = book[entry.meta];
+    const std::uint32_t drainIndex = Block::ownMeta(entry);
+    const Policy& drain = book[drainIndex];
     const std::uint64_t present = drain.scale.at(nowNs);
-    std::uint64_t fullAt = entry.payload;
-    const bool healed = fullAt > present + drain.capacity + drain.tolerance;
-    if (healed) fullAt = present + drain.capacity;
-    const std::uint64_t spent = saturatingSub(fullAt, present);
-    return {&drain, fullAt, entry.meta == asked ? spent : convert(spent, drain, book[asked]), healed, false};
+    Reading reading{&drain, decode(drain, entry.payload, present), 0, 0, false, false};
+    if (Block::is(entry)) {
+      const Block block = Block::decode(entry);
+      const std::uint64_t end = drain.scale.at(block.untilNs());
+      reading.spentAtEnd = mulDivCeil(block.spentUnits, drain.unitsPerToken, Block::kUnitsPerToken, drain.capacity);
+      reading.fullAt = end + reading.spentAtEnd;
+      reading.blocked = block.active(nowNs);
+    } else if (reading.fullAt > present + drain.capacity + drain.tolerance) {
+      reading.fullAt = present + drain.capacity;
+      reading.healed = true;
+    }
+    reading.spent = saturatingSub(reading.fullAt, present);
+    if (drainIndex != asked) reading.spent = convert(reading.spent, drain, book[asked]);
+    return reading;
   }
 
-  static Reading readBlock(const Policy& policy, const Block& block, std::uint64_t nowNs) {
-    const std::uint64_t end = policy.scale.at(block.untilNs());
-    const std::uint64_t spentAtEnd = mulDivCeil(block.spentUnits, policy.unitsPerToken, Block::kUnitsPerToken, kMaxUnits - end);
-    const std::uint64_t fullAt = end + spentAtEnd;
-    return {&policy, fullAt, saturatingSub(fullAt, policy.scale.at(nowNs)), false, block.active(nowNs)};
+  static Entry reblock(const Policy& drain, const Entry& entry, std::uint64_t spentAtEnd) {
+    const std::uint64_t units = mulDivCeil(spentAtEnd, Block::kUnitsPerToken, drain.unitsPerToken);
+    return Block{Block::decode(entry).untilMs, units}.encode(Block::ownMeta(entry));
   }
 
   static std::uint64_t convert(std::uint64_t units, const Policy& from, const Policy& to) {
@@ -239,43 +258,19 @@ class TokenBucket {
   }
 
   static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent) {
-    return {{policy.scale.at(nowNs) + spent, index}, true, Outcome::kAllowed, 0};
+    return {encode(policy.scale.at(nowNs) + spent, index), true, Outcome::kAllowed, 0};
+  }
+
+  // What refilled in the last `ageNs`, also if that began before the table did.
+  static std::uint64_t refilledSince(const Policy& policy, std::uint64_t nowNs, std::uint64_t ageNs) {
+    if (ageNs > nowNs) return policy.scale.atOrAfter(ageNs);
+    return policy.scale.at(nowNs) - policy.scale.at(nowNs - ageNs);
   }
 
   static std::uint64_t waitFor(const Policy& policy, const Reading& reading, std::uint64_t nowNs, std::uint64_t cost) {
     const std::uint64_t room = policy.capacity - cost * policy.unitsPerToken;
     const std::uint64_t mayRemain = mulDivFloor(room, reading.drain->unitsPerToken, policy.unitsPerToken);
     return saturatingSub(reading.drain->scale.firstNsAt(saturatingSub(reading.fullAt, mayRemain)), nowNs);
-  }
-
-  // Upper bound of what refilled in the last `ageNs`. An age beyond the origin counts from the origin.
-  static std::uint64_t refilledSince(const Policy& policy, std::uint64_t nowNs, std::uint64_t ageNs) {
-    if (ageNs == 0) return 0;
-    return policy.scale.at(nowNs) - policy.scale.at(saturatingSub(nowNs, ageNs)) + 1;
-  }
-
-  static Step refundBlock(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
-                          std::uint64_t tokens, std::uint64_t ageNs) {
-    const Policy& policy = book[asked];
-    Block block = Block::decode(entry);
-    const Uint128 refilled = Uint128{refilledSince(policy, nowNs, ageNs)} * Block::kUnitsPerToken / policy.unitsPerToken + 1;
-    const Uint128 asking = Uint128{tokens} * Block::kUnitsPerToken;
-    const Uint128 worth = ageNs == 0 ? asking : asking > refilled ? asking - refilled : 0;
-    const std::uint64_t credit = worth < block.spentUnits ? static_cast<std::uint64_t>(worth) : block.spentUnits;
-    if (credit == 0) return {entry, false, Outcome::kAllowed, 0};
-    block.spentUnits -= credit;
-    return {block.encode(), true, Outcome::kAllowed, credit / Block::kUnitsPerToken};
-  }
-
-  static Step penalizeBlock(const Policy& policy, const Entry& entry, std::uint64_t tokens) {
-    Block block = Block::decode(entry);
-    const std::uint64_t capacity = policy.burst * Block::kUnitsPerToken;
-    const std::uint64_t room = saturatingSub(capacity, block.spentUnits);
-    const std::uint64_t wanted = (tokens < policy.burst ? tokens : policy.burst) * Block::kUnitsPerToken;
-    const std::uint64_t taken = wanted < room ? wanted : room;
-    if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
-    block.spentUnits += taken;
-    return {block.encode(), true, Outcome::kAllowed, taken / Block::kUnitsPerToken};
   }
 };
 

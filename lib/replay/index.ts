@@ -1,0 +1,8 @@
+export { openEngine } from './engine'
+export { InputError, STDIN_NAME } from './log-source'
+export { KEY_KINDS, type KeyKind, type LogContents, type MalformedLine, readRequests } from './read-requests'
+export type { LoggedRequests, ReplayRecords } from './records'
+export { type DecidingLimiter, type OnDecision, replayRecords, type SettableClock } from './replay-records'
+export type { OpenEngine, ReplayEngine, ReplayPolicy, ReplayReport, ReplayRequest } from './report'
+export { replay } from './report'
+export { reportText } from './report-text'

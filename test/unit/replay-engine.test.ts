@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest'
+import { openEngine } from '../../lib/replay/engine'
+import { Interner, type LoggedRequests, RecordColumns } from '../../lib/replay/records'
+import { replayRecords } from '../../lib/replay/replay-records'
+import type { ReplayPolicy } from '../../lib/replay/report'
+
+const START_MS = Date.UTC(2024, 1, 28, 23, 50)
+
+/** Requests of 50 clients, some far busier than others, out of order as the lines of several servers are. */
+function traffic(count: number): LoggedRequests {
+  let seed = 20240229
+  const random = (below: number) => {
+    seed = (seed * 48271) % 2147483647
+    return seed % below
+  }
+  const columns = new RecordColumns()
+  const clients = new Interner()
+  for (let i = 0; i < count; i++) {
+    const id = clients.idOf(`2001:db8::${random(1 + random(50))}`)
+    columns.push(START_MS + (Math.floor(i / 9) - random(4)) * 1000, id, id)
+  }
+  return columns.finish(clients.strings, clients.strings)
+}
+
+/** An exact limiter in integers: tokens are counted in parts of 1 / windowMs. */
+function oracle(policy: ReplayPolicy): (key: string, nowMs: number) => boolean {
+  const windowMs = BigInt(policy.windowMs)
+  const states = new Map<string, { sinceMs: bigint; amount: bigint }>()
+  return (key, timeMs) => {
+    const nowMs = BigInt(timeMs)
+    const state = states.get(key)
+    if (policy.algorithm === 'token-bucket') {
+      const full = BigInt(policy.burst) * windowMs
+      const refilled = state ? state.amount + (nowMs - state.sinceMs) * BigInt(policy.limit) : full
+      const level = refilled < full ? refilled : full
+      const allowed = level >= windowMs
+      states.set(key, { sinceMs: nowMs, amount: allowed ? level - windowMs : level })
+      return allowed
+    }
+    const isOpen = state !== undefined && nowMs < state.sinceMs + windowMs
+    const opensMs = policy.align === 'epoch' ? (nowMs / windowMs) * windowMs : nowMs
+    const window = isOpen ? state : { sinceMs: opensMs, amount: 0n }
+    if (window.amount >= BigInt(policy.limit)) return false
+    states.set(key, { sinceMs: window.sinceMs, amount: window.amount + 1n })
+    return true
+  }
+}
+
+describe('the native limiter in a replay', () => {
+  it.each<ReplayPolicy>([
+    { algorithm: 'token-bucket', limit: 20, windowMs: 60_000, burst: 20 },
+    { algorithm: 'token-bucket', limit: 7, windowMs: 9_000, burst: 3 },
+    { algorithm: 'token-bucket', limit: 1, windowMs: 86_400_000, burst: 30 },
+    { algorithm: 'fixed-window', limit: 5, windowMs: 10_000, align: 'first-request' },
+    { algorithm: 'fixed-window', limit: 40, windowMs: 60_000, align: 'epoch' },
+    { algorithm: 'fixed-window', limit: 1, windowMs: 1000, align: 'epoch' },
+  ])('decides every request as exact arithmetic does: %j', (policy) => {
+    const requests = traffic(20_000)
+    const engine = openEngine(policy, requests.keys.length, Math.min(...requests.timesMs))
+    const expected = oracle(policy)
+    const wrong: string[] = []
+    let denied = 0
+    replayRecords(requests, engine.limiter, engine.clock, (index, key, timeMs, allowed) => {
+      if (!allowed) denied++
+      if (allowed !== expected(key, timeMs)) wrong.push(`request ${index} of ${key} at ${timeMs}: ${allowed}`)
+    })
+    engine.finish()
+    expect(wrong).toEqual([])
+    expect(denied).toBeGreaterThan(100)
+    expect(denied).toBeLessThan(19_900)
+  })
+
+  it('holds every key of a log to the end', () => {
+    const columns = new RecordColumns()
+    const clients = new Interner()
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 30_000; i++) {
+        const id = clients.idOf(`client ${i}`)
+        columns.push(START_MS + round * 1000, id, id)
+      }
+    }
+    const requests = columns.finish(clients.strings, clients.strings)
+    const policy = { algorithm: 'token-bucket', limit: 1, windowMs: 3_600_000, burst: 1 } as const
+    const engine = openEngine(policy, requests.keys.length, START_MS)
+    let admitted = 0
+    replayRecords(requests, engine.limiter, engine.clock, (_index, _key, _timeMs, allowed) => {
+      if (allowed) admitted++
+    })
+    engine.finish()
+    expect(admitted).toBe(30_000)
+  })
+
+  it.each<ReplayPolicy>([
+    { algorithm: 'token-bucket', limit: 1, windowMs: 1000, burst: 1 },
+    { algorithm: 'fixed-window', limit: 1, windowMs: 1000, align: 'epoch' },
+  ])('takes the first and the last moment that a log can hold: %j', (policy) => {
+    const columns = new RecordColumns()
+    for (const timeMs of [0, 0, Date.UTC(2255, 0) - 1000, Date.UTC(2255, 0) - 1000])
+      columns.push(timeMs, 0, 0)
+    const engine = openEngine(policy, 1, 0)
+    const decisions: boolean[] = []
+    replayRecords(
+      columns.finish(['a'], ['a']),
+      engine.limiter,
+      engine.clock,
+      (_index, _key, _timeMs, allowed) => {
+        decisions.push(allowed)
+      },
+    )
+    engine.finish()
+    expect(decisions).toEqual([true, false, true, false])
+  })
+
+  it('refuses a policy out of range when it is opened', () => {
+    const policy = { algorithm: 'token-bucket', limit: 0, windowMs: 1000, burst: 1 } as const
+    expect(() => openEngine(policy, 1, 0)).toThrow(RangeError)
+  })
+})
