@@ -75,7 +75,8 @@ export function consumeMany(
   out: BatchResult,
   options: BatchOptions | undefined,
 ): BatchResult {
-  if (!Array.isArray(keys)) throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
+  if (!Array.isArray(keys))
+    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
   const costs = checkCosts(options?.cost ?? 1, keys.length)
   checkKeys(keys)
   out.start(keys.length)
@@ -102,7 +103,16 @@ function consumeChunk(
     return view.consumeText(text, lengths, chunk.length, costs, allowed, remaining, retryAfterMs, from)
   }
   if (allIntegers(chunk)) {
-    return view.consumeIntegers(undefined, integers, chunk.length, costs, allowed, remaining, retryAfterMs, from)
+    return view.consumeIntegers(
+      undefined,
+      integers,
+      chunk.length,
+      costs,
+      allowed,
+      remaining,
+      retryAfterMs,
+      from,
+    )
   }
   let admitted = 0
   for (let i = 0; i < chunk.length; i++) {
@@ -143,16 +153,25 @@ function checkKeys(keys: readonly unknown[]): void {
     const key = keys[i]
     if (typeof key === 'string' || Number.isSafeInteger(key) || key instanceof Uint8Array) continue
     if (typeof key === 'number') {
-      throw rangeError('ERR_SLUICE_KEY_RANGE', `keys[${i}]: a numeric key must be a safe integer; got ${shown(key)}`)
+      throw rangeError(
+        'ERR_SLUICE_KEY_RANGE',
+        `keys[${i}]: a numeric key must be a safe integer; got ${shown(key)}`,
+      )
     }
-    throw typeError('ERR_SLUICE_KEY_TYPE', `keys[${i}] must be a string, a safe integer or a Uint8Array; got ${shown(key)}`)
+    throw typeError(
+      'ERR_SLUICE_KEY_TYPE',
+      `keys[${i}] must be a string, a safe integer or a Uint8Array; got ${shown(key)}`,
+    )
   }
 }
 
 function checkCosts(cost: number | ArrayLike<number>, count: number): number | Float64Array {
   if (typeof cost === 'number') return checkCost('cost', cost)
   if (typeof cost !== 'object' || cost === null || cost.length !== count) {
-    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `cost must be a number or ${count} numbers, one per key; got ${shown(cost)}`)
+    throw typeError(
+      'ERR_SLUICE_ARGUMENT_TYPE',
+      `cost must be a number or ${count} numbers, one per key; got ${shown(cost)}`,
+    )
   }
   const costs = new Float64Array(count)
   for (let i = 0; i < count; i++) costs[i] = checkCost(`cost[${i}]`, cost[i])
@@ -161,10 +180,16 @@ function checkCosts(cost: number | ArrayLike<number>, count: number): number | F
 
 function checkCost(name: string, cost: unknown): number {
   if (typeof cost !== 'number') {
-    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `${name} must be an integer from 0 to 2^53-1; got ${shown(cost)}`)
+    throw typeError(
+      'ERR_SLUICE_ARGUMENT_TYPE',
+      `${name} must be an integer from 0 to 2^53-1; got ${shown(cost)}`,
+    )
   }
   if (!(cost >= 0 && Number.isSafeInteger(cost))) {
-    throw rangeError('ERR_SLUICE_ARGUMENT_RANGE', `${name} must be an integer from 0 to 2^53-1; got ${shown(cost)}`)
+    throw rangeError(
+      'ERR_SLUICE_ARGUMENT_RANGE',
+      `${name} must be an integer from 0 to 2^53-1; got ${shown(cost)}`,
+    )
   }
   return cost
 }

@@ -58,7 +58,16 @@ export interface LimiterStats {
   refusedFull: number
 }
 
-const KNOWN_OPTIONS = ['algorithm', 'limit', 'windowMs', 'burst', 'align', 'maxKeys', 'tiers', 'clock'] as const
+const KNOWN_OPTIONS = [
+  'algorithm',
+  'limit',
+  'windowMs',
+  'burst',
+  'align',
+  'maxKeys',
+  'tiers',
+  'clock',
+] as const
 
 /**
  * A rate limiter: one policy (and its tiers), applied to each key by itself, in a fixed amount of native memory.
@@ -80,7 +89,9 @@ export class Limiter extends LimiterView {
     const core = new Core(options)
     super(core.viewOf(core.policy))
     this.#core = core
-    this.#tiers = new Map([...core.tiers].map(([name, policy]) => [name, new LimiterView(core.viewOf(policy))]))
+    this.#tiers = new Map(
+      [...core.tiers].map(([name, policy]) => [name, new LimiterView(core.viewOf(policy))]),
+    )
   }
 
   /** The tier of that name. @throws RangeError ERR_SLUICE_TIER_UNKNOWN with the nearest valid name */
@@ -88,7 +99,8 @@ export class Limiter extends LimiterView {
     const view = this.#tiers.get(name)
     if (view !== undefined) return view
     const names = [...this.#tiers.keys()]
-    const hint = names.length === 0 ? 'the limiter has no tiers' : `did you mean '${nearest(String(name), names)}'?`
+    const hint =
+      names.length === 0 ? 'the limiter has no tiers' : `did you mean '${nearest(String(name), names)}'?`
     throw rangeError('ERR_SLUICE_TIER_UNKNOWN', `there is no tier ${shown(name)}; ${hint}`)
   }
 
@@ -145,7 +157,10 @@ class Core {
     this.maxKeys = checkNumber('maxKeys', options.maxKeys ?? 1_000_000, MAX_KEYS)
     const align = checkChoice('align', options.align ?? 'first-request', ALIGNMENTS)
     if (options.align !== undefined && this.algorithm !== 'fixed-window') {
-      throw rangeError('ERR_SLUICE_OPTION_RANGE', `align belongs to the fixed window; a ${this.algorithm} has none`)
+      throw rangeError(
+        'ERR_SLUICE_OPTION_RANGE',
+        `align belongs to the fixed window; a ${this.algorithm} has none`,
+      )
     }
     this.tiers = this.#checkTiers(options.tiers)
     const { cell, read } = clockCell(options.clock)
@@ -173,7 +188,9 @@ class Core {
   #checkTiers(value: LimiterOptions['tiers']): Map<string, Policy> {
     if (value === undefined) return new Map()
     const tiers = checkObject('tiers', value, Object.keys(value ?? {}))
-    return new Map(Object.entries(tiers).map(([name, variant]) => [name, this.vary(variant, `tiers.${name}`)]))
+    return new Map(
+      Object.entries(tiers).map(([name, variant]) => [name, this.vary(variant, `tiers.${name}`)]),
+    )
   }
 
   #open(alignToEpoch: boolean, cell: Float64Array | undefined): NativeLimiter {
@@ -190,7 +207,10 @@ function clockCell(clock: unknown): { cell: Float64Array | undefined; read: (() 
   if (clock === undefined) return { cell: undefined, read: undefined }
   if (clock instanceof ManualClock) return { cell: clock.cell, read: undefined }
   if (typeof clock !== 'function') {
-    throw typeError('ERR_SLUICE_OPTION_TYPE', `clock must be a ManualClock or a function; got ${shown(clock)}`)
+    throw typeError(
+      'ERR_SLUICE_OPTION_TYPE',
+      `clock must be a ManualClock or a function; got ${shown(clock)}`,
+    )
   }
   const cell = new Float64Array(1)
   const read = () => {

@@ -66,7 +66,11 @@ export class LimiterView {
    * index and charges nothing at all.
    * @param out where to put the answers; default a new `BatchResult`. Reuse one to allocate nothing
    */
-  consumeMany(keys: readonly Key[], out: BatchResult = new BatchResult(), options?: BatchOptions): BatchResult {
+  consumeMany(
+    keys: readonly Key[],
+    out: BatchResult = new BatchResult(),
+    options?: BatchOptions,
+  ): BatchResult {
     if (!(out instanceof BatchResult)) {
       throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `out must be a BatchResult; got ${shown(out)}`)
     }

@@ -60,7 +60,9 @@ export function checkObject(name: string, value: unknown, known: readonly string
 
 /** The candidate that takes the fewest edits to reach. */
 export function nearest(word: string, candidates: readonly string[]): string {
-  const distances = candidates.map((candidate) => editDistance(word.slice(0, 64).toLowerCase(), candidate.toLowerCase()))
+  const distances = candidates.map((candidate) =>
+    editDistance(word.slice(0, 64).toLowerCase(), candidate.toLowerCase()),
+  )
   return candidates[distances.indexOf(Math.min(...distances))] ?? ''
 }
 

@@ -34,7 +34,10 @@ export function makePolicy(algorithm: Algorithm, options: PolicyVariant, where =
   const windowMs = checkNumber(`${where}windowMs`, options.windowMs, WINDOW_MS)
   const windowNs = Math.round(windowMs * 1e6)
   if (Math.abs(windowNs - windowMs * 1e6) > windowNs * 1e-7) {
-    throw rangeError('ERR_SLUICE_OPTION_RANGE', `${where}windowMs must be a whole number of nanoseconds; got ${windowMs}`)
+    throw rangeError(
+      'ERR_SLUICE_OPTION_RANGE',
+      `${where}windowMs must be a whole number of nanoseconds; got ${windowMs}`,
+    )
   }
   if (limit > windowNs) {
     throw rangeError(
@@ -44,7 +47,10 @@ export function makePolicy(algorithm: Algorithm, options: PolicyVariant, where =
   }
   const capacity = algorithm === 'token-bucket' ? checkBurst(options, where, limit, windowNs) : limit
   if (algorithm !== 'token-bucket' && options.burst !== undefined) {
-    throw rangeError('ERR_SLUICE_OPTION_RANGE', `${where}burst belongs to the token bucket; a ${algorithm} has none`)
+    throw rangeError(
+      'ERR_SLUICE_OPTION_RANGE',
+      `${where}burst belongs to the token bucket; a ${algorithm} has none`,
+    )
   }
   return { limit, windowMs, windowNs, capacity }
 }
@@ -68,7 +74,11 @@ export function varyPolicy(algorithm: Algorithm, base: PolicyOptions, value: unk
   const variant = checkObject(where, value, known) as PolicyVariant
   const inherited = variant.limit === undefined && base.burst !== undefined ? { burst: base.burst } : {}
   const said = Object.fromEntries(Object.entries(variant).filter(([, option]) => option !== undefined))
-  const policy = makePolicy(algorithm, { limit: base.limit, windowMs: base.windowMs, ...inherited, ...said }, `${where}.`)
+  const policy = makePolicy(
+    algorithm,
+    { limit: base.limit, windowMs: base.windowMs, ...inherited, ...said },
+    `${where}.`,
+  )
   if (algorithm === 'fixed-window' && policy.windowMs !== base.windowMs) {
     throw rangeError(
       'ERR_SLUICE_OPTION_RANGE',

@@ -1,5 +1,5 @@
-// The addon: opens limiters. JavaScript has validated the options; what only the core can tell (that a policy cannot
-// be represented, that memory is short) comes back as an error.
+// The addon: opens limiters. JavaScript has validated the options; what only the core can tell (that a policy
+// cannot be represented, that memory is short) comes back as an error.
 #include <napi.h>
 
 #include <random>
@@ -27,9 +27,13 @@ std::uint64_t toUint64(const Napi::Object& object, const char* name) {
 TokenBucket::Spec specOf(const Napi::Object& policy, const TokenBucket::Book&) {
   return {toUint64(policy, "limit"), toUint64(policy, "windowNs"), toUint64(policy, "burst")};
 }
-FixedWindow::Spec specOf(const Napi::Object& policy, const FixedWindow::Book&) { return {toUint64(policy, "limit")}; }
+FixedWindow::Spec specOf(const Napi::Object& policy, const FixedWindow::Book&) {
+  return {toUint64(policy, "limit")};
+}
 
-std::optional<TokenBucket::Book> makeBook(const Napi::Object&, const TokenBucket*) { return TokenBucket::Book(); }
+std::optional<TokenBucket::Book> makeBook(const Napi::Object&, const TokenBucket*) {
+  return TokenBucket::Book();
+}
 std::optional<FixedWindow::Book> makeBook(const Napi::Object& options, const FixedWindow*) {
   const bool epoch = options.Get("alignToEpoch").ToBoolean();
   return FixedWindow::Book::make(toUint64(options, "windowNs"), toUint64(options, "maxLimit"),
@@ -40,7 +44,8 @@ std::uint64_t maxLimitOf(const TokenBucket::Book&) { return kMaxTokens; }
 std::uint64_t maxLimitOf(const FixedWindow::Book& book) { return book.maxCount(); }
 
 Napi::Value throwPolicy(Napi::Env env) {
-  throwRange(env, "ERR_SLUICE_POLICY", "a limiter holds at most 1024 different policies; round limits to fewer steps");
+  throwRange(env, "ERR_SLUICE_POLICY",
+             "a limiter holds at most 1024 different policies; round limits to fewer steps");
   return env.Undefined();
 }
 
@@ -63,8 +68,8 @@ napi_value addPolicy(napi_env rawEnv, napi_callback_info info) {
   return makeViewFunctions<Algorithm>(env, attachment->shared_from_this(), *policy);
 }
 
-// noop(key): takes a string out without loss and does nothing with it. Benchmarks print it beside the real thing, as
-// what any native limiter must cost at least.
+// noop(key): takes a string out without loss and does nothing with it. Benchmarks print it beside the real
+// thing, as what any native limiter must cost at least.
 napi_value noop(napi_env env, napi_callback_info info) {
   std::size_t count = 2;
   napi_value arguments[2];
@@ -90,7 +95,8 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   if (!table) {
     throwRange(env, "ERR_SLUICE_NO_MEMORY",
                "maxKeys of " + std::to_string(maxKeys) + " needs " +
-                   std::to_string(Geometry::forKeys(maxKeys).bytes()) + " bytes, which the system does not give");
+                   std::to_string(Geometry::forKeys(maxKeys).bytes()) +
+                   " bytes, which the system does not give");
     return env.Undefined();
   }
   auto results = Napi::Float64Array::New(env, sizeof(Results) / sizeof(double));
@@ -98,8 +104,9 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   const double* const cell = external ? options.Get("clockCell").As<Napi::Float64Array>().Data() : nullptr;
   std::int64_t total;
   napi_adjust_external_memory(env, static_cast<std::int64_t>(table->bytes()), &total);
-  const auto attachment = std::make_shared<Attachment<Algorithm>>(
-      std::move(table), Clock(cell, toUint64(options, "windowNs")), reinterpret_cast<Results*>(results.Data()));
+  const auto attachment =
+      std::make_shared<Attachment<Algorithm>>(std::move(table), Clock(cell, toUint64(options, "windowNs")),
+                                              reinterpret_cast<Results*>(results.Data()));
   attachment->pinnedResults = std::make_unique<Pinned>(env, results);
   if (external) attachment->pinnedClock = std::make_unique<Pinned>(env, options.Get("clockCell"));
   Napi::Object functions(env, makeLimiterFunctions<Algorithm>(env, attachment));

@@ -28,25 +28,35 @@ std::string shown(napi_env env, napi_value value) {
       napi_get_value_string_latin1(env, text, buffer, sizeof buffer, &length);
       return std::string(buffer, length);
     }
-    case napi_undefined: return "undefined";
-    case napi_null: return "null";
-    case napi_boolean: return "a boolean";
-    case napi_string: return "a string";
-    case napi_symbol: return "a symbol";
-    case napi_function: return "a function";
-    case napi_bigint: return "a bigint";
-    default: return "an object";
+    case napi_undefined:
+      return "undefined";
+    case napi_null:
+      return "null";
+    case napi_boolean:
+      return "a boolean";
+    case napi_string:
+      return "a string";
+    case napi_symbol:
+      return "a symbol";
+    case napi_function:
+      return "a function";
+    case napi_bigint:
+      return "a bigint";
+    default:
+      return "an object";
   }
 }
 
 bool readNumber(napi_env env, napi_value value, const char* name, const char* accepted, double* number) {
   if (napi_get_value_double(env, value, number) == napi_ok) return true;
-  throwType(env, "ERR_SLUICE_ARGUMENT_TYPE", std::string(name) + " must be " + accepted + "; got " + shown(env, value));
+  throwType(env, "ERR_SLUICE_ARGUMENT_TYPE",
+            std::string(name) + " must be " + accepted + "; got " + shown(env, value));
   return false;
 }
 
 void throwOutOfRange(napi_env env, napi_value value, const char* name, const char* accepted) {
-  throwRange(env, "ERR_SLUICE_ARGUMENT_RANGE", std::string(name) + " must be " + accepted + "; got " + shown(env, value));
+  throwRange(env, "ERR_SLUICE_ARGUMENT_RANGE",
+             std::string(name) + " must be " + accepted + "; got " + shown(env, value));
 }
 
 }  // namespace
@@ -87,7 +97,8 @@ bool readSpanMs(napi_env env, napi_value value, const char* name, std::uint64_t*
 
 const char16_t* KeyReader::readText(napi_env env, napi_value text, std::size_t units) {
   std::size_t length;
-  if (napi_get_value_string_utf16(env, text, nullptr, 0, &length) != napi_ok || length != units) return nullptr;
+  if (napi_get_value_string_utf16(env, text, nullptr, 0, &length) != napi_ok || length != units)
+    return nullptr;
   if (longUnits_ < units + 1) {
     longBuffer_.reset(new (std::nothrow) char16_t[units + 1]);
     longUnits_ = longBuffer_ ? units + 1 : 0;
@@ -102,7 +113,8 @@ bool KeyReader::readLong(napi_env env, napi_value key, const KeyHasher& hasher, 
   napi_get_value_string_utf16(env, key, nullptr, 0, &units);
   const char16_t* text = readText(env, key, units);
   if (text == nullptr) {
-    throwRange(env, "ERR_SLUICE_KEY_RANGE", "key of " + std::to_string(units) + " characters does not fit into memory");
+    throwRange(env, "ERR_SLUICE_KEY_RANGE",
+               "key of " + std::to_string(units) + " characters does not fit into memory");
     return false;
   }
   *digest = hasher.hash(KeyKind::kString, text, units * sizeof(char16_t));
@@ -136,7 +148,8 @@ bool KeyReader::readOther(napi_env env, napi_value key, const KeyHasher& hasher,
       return true;
     }
   }
-  throwType(env, "ERR_SLUICE_KEY_TYPE", "key must be a string, a safe integer or a Uint8Array; got " + shown(env, key));
+  throwType(env, "ERR_SLUICE_KEY_TYPE",
+            "key must be a string, a safe integer or a Uint8Array; got " + shown(env, key));
   return false;
 }
 

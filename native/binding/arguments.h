@@ -18,8 +18,8 @@ void throwRange(napi_env env, const char* code, const std::string& message);
 // Reads keys into memory that is reused from call to call.
 class KeyReader {
  public:
-  // The key's digest, or a thrown ERR_SLUICE_KEY_TYPE or ERR_SLUICE_KEY_RANGE and false. Strings are taken as UTF-16,
-  // which is what they are: no two different strings become the same bytes.
+  // The key's digest, or a thrown ERR_SLUICE_KEY_TYPE or ERR_SLUICE_KEY_RANGE and false. Strings are taken as
+  // UTF-16, which is what they are: no two different strings become the same bytes.
   bool read(napi_env env, napi_value key, const KeyHasher& hasher, Digest* digest) {
     std::size_t units;
     if (napi_get_value_string_utf16(env, key, shortBuffer_, kShortUnits, &units) != napi_ok) {

@@ -1,5 +1,5 @@
-// What one limiter keeps in one JavaScript environment. Nothing here is global, nothing is shared between threads
-// except the table.
+// What one limiter keeps in one JavaScript environment. Nothing here is global, nothing is shared between
+// threads except the table.
 #pragma once
 
 #include <node_api.h>
@@ -17,8 +17,8 @@ namespace sluice {
 // The present, as this limiter sees it: ns since the table's origin, never going back.
 class Clock {
  public:
-  // `cell` is where JavaScript writes the time in ms before a call; null for the machine's clock. The origin is laid
-  // so that windows of `windowNs` since the origin are windows of the epoch.
+  // `cell` is where JavaScript writes the time in ms before a call; null for the machine's clock. The origin
+  // is laid so that windows of `windowNs` since the origin are windows of the epoch.
   Clock(const double* cell, std::uint64_t windowNs) : cell_(cell) {
     if (cell_ == nullptr) {
       phaseNs_ = SystemClock::epochNs() % windowNs;

@@ -1,8 +1,8 @@
 // Many keys in one crossing.
 //
-// Fetching keys out of an array one by one costs more than calling once per key. So JavaScript hands over all strings
-// joined into one, with their lengths, or all integers in one typed array; the keys are hashed in blocks, their lines
-// requested from memory together, and then decided.
+// Fetching keys out of an array one by one costs more than calling once per key. So JavaScript hands over all
+// strings joined into one, with their lengths, or all integers in one typed array; the keys are hashed in
+// blocks, their lines requested from memory together, and then decided.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ class Batch {
   //             remaining: Float64Array, retryAfterMs: Float64Array, from): how many were admitted.
   // Results are written from index `from` on. JavaScript has validated everything.
   static napi_value consumeText(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, kArguments> call(env, info);
     Batch batch(env, call);
     if (!call.open() || !batch.start()) return nullptr;
     const auto* lengths = static_cast<const std::uint32_t*>(batch.array(1));
@@ -26,7 +26,8 @@ class Batch {
     for (std::uint32_t i = 0; i < batch.count_; ++i) units += lengths[i];
     const char16_t* text = call.attachment().keys.readText(env, call.argument(0), units);
     if (text == nullptr) {
-      throwRange(env, "ERR_SLUICE_KEY_RANGE", "the keys do not fit into memory together; pass fewer at a time");
+      throwRange(env, "ERR_SLUICE_KEY_RANGE",
+                 "the keys do not fit into memory together; pass fewer at a time");
       return nullptr;
     }
     return batch.run([&](std::uint32_t i) {
@@ -38,18 +39,22 @@ class Batch {
 
   // consumeIntegers(unused, integers: Float64Array, ...): the same for integer keys.
   static napi_value consumeIntegers(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, kArguments> call(env, info);
     Batch batch(env, call);
     if (!call.open() || !batch.start()) return nullptr;
     const auto* integers = static_cast<const double*>(batch.array(1));
-    return batch.run([&](std::uint32_t i) { return KeyReader::hashInteger(call.table().hasher(), integers[i]); });
+    return batch.run(
+        [&](std::uint32_t i) { return KeyReader::hashInteger(call.table().hasher(), integers[i]); });
   }
 
  private:
-  // Keys whose lines are requested together: enough to hide a memory access, few enough to stay in the first cache.
+  static constexpr std::size_t kArguments = 8;
+
+  // Keys whose lines are requested together: enough to hide a memory access, few enough to stay in the first
+  // cache.
   static constexpr std::uint32_t kBlock = 32;
 
-  Batch(napi_env env, const Call<Algorithm>& call) : env_(env), call_(call) {}
+  Batch(napi_env env, const Call<Algorithm, kArguments>& call) : env_(env), call_(call) {}
 
   void* array(std::size_t index) const {
     void* data = nullptr;
@@ -93,7 +98,8 @@ class Batch {
 
   bool decide(std::uint32_t index, const Path& path) {
     const Request<Algorithm> request{call_.table(), path, call_.view().policy, nowNs_};
-    const Decision decision = consume(request, costs_ == nullptr ? cost_ : static_cast<std::uint64_t>(costs_[index]));
+    const Decision decision =
+        consume(request, costs_ == nullptr ? cost_ : static_cast<std::uint64_t>(costs_[index]));
     call_.attachment().count(decision.outcome);
     const bool allowed = decision.outcome == Outcome::kAllowed;
     allowed_[index] = allowed ? 1 : 0;
@@ -103,7 +109,7 @@ class Batch {
   }
 
   napi_env env_;
-  const Call<Algorithm>& call_;
+  const Call<Algorithm, kArguments>& call_;
   std::uint32_t count_ = 0;
   std::uint32_t from_ = 0;
   std::uint64_t cost_ = 1;

@@ -8,13 +8,12 @@
 
 namespace sluice {
 
-inline constexpr std::size_t kMaxArguments = 8;
-
 inline void throwClosed(napi_env env) {
   throwType(env, "ERR_SLUICE_CLOSED", "the limiter is closed; create a new one");
 }
 
-template <class Algorithm>
+// `kArguments` is how many arguments the function takes: each one asked for costs, passed or not.
+template <class Algorithm, std::size_t kArguments>
 class Call {
  public:
   Call(napi_env env, napi_callback_info info) : env_(env) {
@@ -60,8 +59,8 @@ class Call {
 
  private:
   napi_env env_;
-  std::size_t count_ = kMaxArguments;
-  napi_value arguments_[kMaxArguments];
+  std::size_t count_ = kArguments;
+  napi_value arguments_[kArguments];
   View<Algorithm>* view_;
 };
 

@@ -35,18 +35,19 @@ template <class Algorithm>
 struct Operations {
   // allow(key, cost = 1): boolean
   static napi_value allow(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, 2> call(env, info);
     Path path;
     std::uint64_t cost;
     if (!call.key(&path) || !call.tokens(1, "cost", 1, &cost)) return nullptr;
     Attachment<Algorithm>& attachment = call.attachment();
     if (!attachment.clock.external()) {
       const auto& frame = call.view().currentFrame();
-      const auto step = attachment.table->applyIfSimple(
+      const Verdict::Kind verdict = attachment.table->decide(
           path, [&](const Entry& entry) { return Algorithm::chargeWithin(frame, entry, cost); });
-      if (step) {
-        attachment.count(step->outcome);
-        return toBoolean(env, step->outcome == Outcome::kAllowed);
+      if (verdict != Verdict::Kind::kUnsure) {
+        const bool admitted = verdict == Verdict::Kind::kAdmit;
+        attachment.count(admitted ? Outcome::kAllowed : Outcome::kLimited);
+        return toBoolean(env, admitted);
       }
     }
     const auto request = call.request(path);
@@ -58,7 +59,7 @@ struct Operations {
 
   // consume(key, cost = 1): outcome; the numbers are in the results
   static napi_value consume(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, 2> call(env, info);
     const auto request = call.request();
     std::uint64_t cost;
     if (!request || !call.tokens(1, "cost", 1, &cost)) return nullptr;
@@ -69,7 +70,7 @@ struct Operations {
 
   // peek(key): outcome; the numbers are in the results
   static napi_value peek(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, 1> call(env, info);
     const auto request = call.request();
     if (!request) return nullptr;
     return handOver(env, call.attachment().clock, call.attachment().results, sluice::peek(*request));
@@ -77,7 +78,7 @@ struct Operations {
 
   // refund(key, tokens, chargedAgoMs = 0): tokens credited
   static napi_value refund(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, 3> call(env, info);
     const auto request = call.request();
     std::uint64_t tokens;
     std::uint64_t ageNs = 0;
@@ -88,7 +89,7 @@ struct Operations {
 
   // penalize(key, tokens): tokens taken
   static napi_value penalize(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, 2> call(env, info);
     const auto request = call.request();
     std::uint64_t tokens;
     if (!request || !readTokens(env, call.argument(1), "tokens", &tokens)) return nullptr;
@@ -97,7 +98,7 @@ struct Operations {
 
   // block(key, durationMs): whether the table could remember it
   static napi_value block(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, 2> call(env, info);
     const auto request = call.request();
     std::uint64_t durationNs;
     if (!request || !readSpanMs(env, call.argument(1), "durationMs", &durationNs)) return nullptr;
@@ -107,7 +108,7 @@ struct Operations {
 
   // reset(key): whether anything was known of it
   static napi_value reset(napi_env env, napi_callback_info info) {
-    const Call<Algorithm> call(env, info);
+    const Call<Algorithm, 1> call(env, info);
     const auto request = call.request();
     return request ? toBoolean(env, sluice::reset(*request)) : nullptr;
   }
@@ -116,7 +117,8 @@ struct Operations {
 // What concerns the limiter as a whole. The attachment itself is the data pointer.
 template <class Algorithm>
 struct LimiterFunctions {
-  static Attachment<Algorithm>* self(napi_env env, napi_callback_info info, napi_value* arguments, std::size_t count) {
+  static Attachment<Algorithm>* self(napi_env env, napi_callback_info info, napi_value* arguments,
+                                     std::size_t count) {
     void* data;
     napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
     return static_cast<Attachment<Algorithm>*>(data);
@@ -134,8 +136,13 @@ struct LimiterFunctions {
     std::size_t length;
     napi_get_typedarray_info(env, argument, nullptr, &length, &data, nullptr, nullptr);
     const TableStats table = attachment->table->stats();
-    const std::uint64_t figures[] = {table.occupied, attachment->table->geometry().slots(), attachment->table->bytes(),
-                                     attachment->allowed, attachment->denied, table.evictedLive, table.refusedFull};
+    const std::uint64_t figures[] = {table.occupied,
+                                     attachment->table->geometry().slots(),
+                                     attachment->table->bytes(),
+                                     attachment->allowed,
+                                     attachment->denied,
+                                     table.evictedLive,
+                                     table.refusedFull};
     for (std::size_t i = 0; i < std::size(figures) && i < length; ++i) {
       static_cast<double*>(data)[i] = static_cast<double>(figures[i]);
     }
@@ -156,7 +163,8 @@ struct LimiterFunctions {
 }  // namespace
 
 template <class Algorithm>
-napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment, std::uint32_t policy) {
+napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment,
+                             std::uint32_t policy) {
   using Own = Operations<Algorithm>;
   const std::shared_ptr<View<Algorithm>> view(new View<Algorithm>{std::move(attachment), policy});
   napi_value functions;

@@ -9,11 +9,12 @@
 
 namespace sluice {
 
-// An object with the operations under one policy: allow, consume, peek, refund, penalize, block, reset, consumeText,
-// consumeIntegers. Every function carries its view in its data pointer, which is three times cheaper to reach than a
-// wrapped `this`.
+// An object with the operations under one policy: allow, consume, peek, refund, penalize, block, reset,
+// consumeText, consumeIntegers. Every function carries its view in its data pointer, which is three times
+// cheaper to reach than a wrapped `this`.
 template <class Algorithm>
-napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment, std::uint32_t policy);
+napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment,
+                             std::uint32_t policy);
 
 // The same, for the limiter as a whole: addPolicy, stats, close.
 template <class Algorithm>
@@ -21,12 +22,14 @@ napi_value makeLimiterFunctions(napi_env env, std::shared_ptr<Attachment<Algorit
 
 // Adds a native function to `object`, which keeps `owned` alive until it is collected.
 template <class Owned>
-void addFunction(napi_env env, napi_value object, const char* name, napi_callback callback, const std::shared_ptr<Owned>& owned) {
+void addFunction(napi_env env, napi_value object, const char* name, napi_callback callback,
+                 const std::shared_ptr<Owned>& owned) {
   napi_value function;
   napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, owned.get(), &function);
   auto* holder = new std::shared_ptr<Owned>(owned);
   napi_add_finalizer(
-      env, function, holder, [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Owned>*>(data); }, nullptr,
+      env, function, holder,
+      [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Owned>*>(data); }, nullptr,
       nullptr);
   napi_set_named_property(env, object, name, function);
 }

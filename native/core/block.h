@@ -1,5 +1,6 @@
-// A block: nothing is admitted until a given time. It takes the payload of the entry and carries over what will still
-// count as spent when it ends, rounded up: small amounts to 1/1024 token, larger ones by less than 1/2048 of them.
+// A block: nothing is admitted until a given time. It takes the payload of the entry and carries over what
+// will still count as spent when it ends, rounded up: small amounts to 1/1024 token, larger ones by less than
+// 1/2048 of them.
 //
 //   payload  until, in ms 42 | exponent 6 | mantissa 12
 //   meta     flag 1 | the algorithm's own 11

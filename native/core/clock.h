@@ -7,13 +7,15 @@
 
 namespace sluice {
 
-// Time that never goes back. When its source is set back, time stands still at that moment and then goes on with the
-// source: a step back neither freezes limits for its length nor lets anyone spend again.
+// Time that never goes back. When its source is set back, time stands still at that moment and then goes on
+// with the source: a step back neither freezes limits for its length nor lets anyone spend again.
 class ForwardOnly {
  public:
-  // `raw` counts from the moment this was made, in any unit, as far as 2^61 either way; the result is in the same one.
+  // `raw` counts from the moment this was made, in any unit, as far as 2^61 either way; the result is in the
+  // same one.
   std::int64_t advance(std::int64_t raw) {
-    if (raw < lastRaw_) offset_ = offset_ + (lastRaw_ - raw) < kMaxOffset ? offset_ + (lastRaw_ - raw) : kMaxOffset;
+    if (raw < lastRaw_)
+      offset_ = offset_ + (lastRaw_ - raw) < kMaxOffset ? offset_ + (lastRaw_ - raw) : kMaxOffset;
     lastRaw_ = raw;
     return raw + offset_;
   }
@@ -30,14 +32,15 @@ inline constexpr clockid_t kCoarseClock = CLOCK_MONOTONIC_COARSE;
 inline constexpr clockid_t kCoarseClock = CLOCK_MONOTONIC;
 #endif
 
-// The machine's monotonic clock: exact, and a coarse one at a fifth of the price that lags it by up to a timer tick.
+// The machine's monotonic clock: exact, and a coarse one at a fifth of the price that lags it by up to a
+// timer tick.
 class SystemClock {
  public:
   static std::uint64_t exactNs() { return read(CLOCK_MONOTONIC); }
   static std::uint64_t coarseNs() { return read(kCoarseClock); }
 
-  // How far the exact clock may be ahead of the coarse one: two timer ticks. A processor that misses more ticks than
-  // that was suspended, which is the same as being suspended just after reading an exact clock.
+  // How far the exact clock may be ahead of the coarse one: two timer ticks. A processor that misses more
+  // ticks than that was suspended, which is the same as being suspended just after reading an exact clock.
   static std::uint64_t coarseSlackNs() {
     timespec resolution;
     if (clock_getres(kCoarseClock, &resolution) != 0) return 20 * kNsPerMs;

@@ -17,13 +17,14 @@ inline constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
 struct Decision {
   Outcome outcome = Outcome::kAllowed;
-  std::uint64_t remaining = 0;     // whole tokens left
-  std::uint64_t retryAfterNs = 0;  // least wait after which the same call is admitted if nobody else spends; kNever
+  std::uint64_t remaining = 0;  // whole tokens left
+  std::uint64_t retryAfterNs =
+      0;  // least wait after which the same call is admitted if nobody else spends; kNever
   std::uint64_t resetAfterNs = 0;  // until nothing is spent any more
 };
 
-// What an operation wants done to an entry. Written only if `write`; a denial may write too, to heal a state from
-// the future (the clock was set back), but never to spend.
+// What an operation wants done to an entry. Written only if `write`; a denial may write too, to heal a state
+// from the future (the clock was set back), but never to spend.
 struct Step {
   Entry next;
   bool write = false;
@@ -31,15 +32,22 @@ struct Step {
   std::uint64_t amount = 0;  // whole tokens credited (refund) or taken (penalize)
 };
 
+// A charge decided without knowing the exact time. Two words, so that it travels in registers.
+struct Verdict {
+  enum class Kind : std::uint64_t { kUnsure, kAdmit, kRefuse };
+  Kind kind = Kind::kUnsure;
+  std::uint64_t payload = 0;  // with kAdmit: what the entry's becomes; its meta stays
+};
+
 // How much information an entry carries, for the choice of whom to evict when a table is truly full.
 struct Weight {
-  bool limiting = false;             // a call of cost 1 would be refused
-  double consumed = 0;               // spent share of the capacity, 0..1
+  bool limiting = false;              // a call of cost 1 would be refused
+  double consumed = 0;                // spent share of the capacity, 0..1
   std::uint64_t limitingUntilNs = 0;  // when it stops limiting
 };
 
-// A state may lie this far in the future (threads read the clock at slightly different times, and may be suspended
-// right after); one that lies further was written before the clock was set back, and is clamped.
+// A state may lie this far in the future (threads read the clock at slightly different times, and may be
+// suspended right after); one that lies further was written before the clock was set back, and is clamped.
 inline constexpr std::uint64_t kClockToleranceNs = 10 * kNsPerSecond;
 
 }  // namespace sluice

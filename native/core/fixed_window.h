@@ -1,10 +1,10 @@
-// Fixed window: a count that lasts until the window's end. At a window's edge up to twice the limit can pass within
-// one window's length; use a token bucket where that matters.
+// Fixed window: a count that lasts until the window's end. At a window's edge up to twice the limit can pass
+// within one window's length; use a token bucket where that matters.
 //
-// An entry is (end of the window, count). The count takes as many bits as the table's greatest limit needs, the end
-// takes the rest of payload and meta; a window that opens at a first request opens at the next tick of that size (half
-// a microsecond for limits below 2^18, 8 ms for 2^31). All policies of a table share the window, so that a key that moves between
-// tiers keeps its count; they differ in the limit.
+// An entry is (end of the window, count). The count takes as many bits as the table's greatest limit needs,
+// the end takes the rest of payload and meta; a window that opens at a first request opens at the next tick
+// of that size (half a microsecond for limits below 2^18, 8 ms for 2^31). All policies of a table share the
+// window, so that a key that moves between tiers keeps its count; they differ in the limit.
 #pragma once
 
 #include <algorithm>
@@ -32,18 +32,21 @@ class FixedWindow {
    public:
     static constexpr std::size_t kMaxPolicies = 1024;
 
-    // For windows of `windowNs`, limits up to `maxLimit`. Nothing if the rate exceeds one a nanosecond or the window
-    // exceeds 146 years.
+    // For windows of `windowNs`, limits up to `maxLimit`. Nothing if the rate exceeds one a nanosecond or the
+    // window exceeds 146 years.
     static std::optional<Book> make(std::uint64_t windowNs, std::uint64_t maxLimit, Align align) {
-      if (windowNs == 0 || windowNs > kHorizonNs || maxLimit == 0 || maxLimit > kMaxTokens || maxLimit > windowNs) {
+      if (windowNs == 0 || windowNs > kHorizonNs || maxLimit == 0 || maxLimit > kMaxTokens ||
+          maxLimit > windowNs) {
         return std::nullopt;
       }
       Book book;
       book.align_ = align;
-      // At least 18 bits where the window allows, for limits added later; with them microseconds fall on ticks.
-      book.countBits_ = std::max(bitWidth(maxLimit), std::min(18U, bitWidth(windowNs)));
+      // At least 18 bits where the window allows, for limits added later; with them microseconds fall on
+      // ticks.
+      book.countBits_ = std::max(bitWidth(maxLimit + 1), std::clamp(bitWidth(windowNs), 8U, 18U));
       const std::uint64_t maxEnd = (std::uint64_t{1} << (kOwnMetaBits + kPayloadBits - book.countBits_)) - 1;
-      const std::uint64_t mostTicks = std::min(mulDivFloor(maxEnd, windowNs, kHorizonNs + 2 * windowNs), windowNs);
+      const std::uint64_t mostTicks =
+          std::min(mulDivFloor(maxEnd, windowNs, kHorizonNs + 2 * windowNs), windowNs);
       if (mostTicks == 0) return std::nullopt;
       book.ticks_ = alignedTicks(1, windowNs, mostTicks);
       book.scale_ = TimeScale(book.ticks_, windowNs);
@@ -60,8 +63,9 @@ class FixedWindow {
     }
     const Policy& operator[](std::uint32_t index) const { return policies_[index]; }
     std::size_t size() const { return policies_.size(); }
-    // The greatest limit this table can count to.
-    std::uint64_t maxCount() const { return (std::uint64_t{1} << countBits_) - 1; }
+    // The greatest limit this table can count to. One less than fits, so that no entry looks like a claimed
+    // slot.
+    std::uint64_t maxCount() const { return (std::uint64_t{1} << countBits_) - 2; }
 
    private:
     friend class FixedWindow;
@@ -75,7 +79,8 @@ class FixedWindow {
   };
 
   // Counts `cost` against the window if it fits, opening one if none is open. A cost of 0 only asks.
-  static Step charge(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t cost) {
+  static Step charge(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
+                     std::uint64_t cost) {
     const Reading reading = read(book, entry, nowNs);
     const std::uint64_t limit = book[asked].limit;
     Step step{entry, false, Outcome::kAllowed, 0};
@@ -96,14 +101,14 @@ class FixedWindow {
   }
 
   // Gives back up to `tokens` that were charged `ageNs` ago, if that was in the window that is still open.
-  static Step refund(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens,
-                     std::uint64_t ageNs) {
+  static Step refund(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs,
+                     std::uint64_t tokens, std::uint64_t ageNs) {
     Step step{entry, false, Outcome::kAllowed, 0};
     const Reading reading = read(book, entry, nowNs);
     if (!reading.open) return step;
     // A charge made just now counts in the window that is open, whatever has become of that since.
     if (ageNs > nowNs) return step;
-    if (ageNs != 0 && book.scale_.atOrAfter(nowNs - ageNs) + book.ticks_ < reading.end) return step;
+    if (ageNs != 0 && chargedTick(book, nowNs - ageNs) + book.ticks_ < reading.end) return step;
     step.amount = std::min(tokens, reading.count);
     if (step.amount == 0) return step;
     step.next = rewrite(book, entry, reading, reading.count - step.amount);
@@ -112,7 +117,8 @@ class FixedWindow {
   }
 
   // Counts up to `tokens`, admitted or not, but not beyond the limit.
-  static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens) {
+  static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
+                       std::uint64_t tokens) {
     Step step{entry, false, Outcome::kAllowed, 0};
     const Reading reading = read(book, entry, nowNs);
     step.amount = std::min(tokens, saturatingSub(book[asked].limit, reading.count));
@@ -122,18 +128,22 @@ class FixedWindow {
     return step;
   }
 
-  // Denies everything until `untilNs`. If that lies inside the open window, its count outlives the block: in the same
-  // window when windows follow the epoch, in a full one that opens at the block's end when they follow the first request.
-  static Step block(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t untilNs) {
+  // Denies everything until `untilNs`. If that lies inside the open window, its count outlives the block: in
+  // the same window when windows follow the epoch, in a full one that opens at the block's end when they
+  // follow the first request.
+  static Step block(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs,
+                    std::uint64_t untilNs) {
     Block block{Block::untilMsOf(untilNs), 0};
-    if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs) return {entry, false, Outcome::kBlocked, 0};
+    if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs)
+      return {entry, false, Outcome::kBlocked, 0};
     const Reading reading = read(book, entry, nowNs);
-    if (reading.open && reading.end > book.scale_.at(block.untilNs())) block.spentUnits = reading.count * kBlockUnits;
+    if (reading.open && reading.end > book.scale_.at(block.untilNs()))
+      block.spentUnits = reading.count * kBlockUnits;
     return {block.encode(0), true, Outcome::kBlocked, 0};
   }
 
-  static Decision describe(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t,
-                           Outcome outcome) {
+  static Decision describe(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
+                           std::uint64_t, Outcome outcome) {
     const Reading reading = read(book, entry, nowNs);
     Decision decision;
     decision.outcome = outcome;
@@ -154,8 +164,10 @@ class FixedWindow {
   }
 
   static Weight weigh(const Book& book, const Entry& entry, std::uint64_t nowNs) {
-    if (Block::is(entry) && Block::decode(entry).active(nowNs)) return {true, 1, Block::decode(entry).untilNs()};
-    // Which tier the key belongs to is not known: judge it by the strictest, so that none that limits is dropped.
+    if (Block::is(entry) && Block::decode(entry).active(nowNs))
+      return {true, 1, Block::decode(entry).untilNs()};
+    // Which tier the key belongs to is not known: judge it by the strictest, so that none that limits is
+    // dropped.
     const Reading reading = read(book, entry, nowNs);
     Weight weight;
     weight.consumed = static_cast<double>(reading.count) / static_cast<double>(book.strictest_);
@@ -171,15 +183,16 @@ class FixedWindow {
   };
   static Frame frame(const Book& book, std::uint32_t asked, std::uint64_t lowNs, std::uint64_t highNs) {
     const std::uint64_t low = book.scale_.at(lowNs);
-    return {low, book.scale_.at(highNs), book[asked].limit, low + book.ticks_ + book.tolerance_, book.countBits_};
+    return {low, book.scale_.at(highNs), book[asked].limit, low + book.ticks_ + book.tolerance_,
+            book.countBits_};
   }
-  // `charge`, if it comes out the same at every time within the frame; else nothing. Never heals.
-  static std::optional<Step> chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
-    if (Block::is(entry) || cost > frame.limit || cost == 0) return std::nullopt;
+  // `charge`, if it comes out the same at every time within the frame. Never heals.
+  static Verdict chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
+    if (Block::is(entry) || cost > frame.limit || cost == 0) return {};
     const std::uint64_t end = endOf(entry, frame.countBits);
-    if (end <= frame.high || end > frame.maxEnd) return std::nullopt;
-    if (countOf(entry, frame.countBits) + cost > frame.limit) return Step{entry, false, Outcome::kLimited, 0};
-    return Step{{entry.payload + cost, entry.meta}, true, Outcome::kAllowed, 0};
+    if (end <= frame.high || end > frame.maxEnd) return {};
+    if (countOf(entry, frame.countBits) + cost > frame.limit) return {Verdict::Kind::kRefuse, 0};
+    return {Verdict::Kind::kAdmit, entry.payload + cost};
   }
 
  private:
@@ -206,11 +219,18 @@ class FixedWindow {
             static_cast<std::uint32_t>(end >> (kPayloadBits - book.countBits_))};
   }
 
-  // The end of the window that a first charge at `nowNs` opens. Rounded up to a tick: never shorter than a window.
+  // The end of the window that a first charge at `nowNs` opens. Rounded up to a tick: never shorter than a
+  // window.
   static std::uint64_t endOfWindowAt(const Book& book, std::uint64_t nowNs) {
     if (book.align_ == Align::kFirstRequest) return book.scale_.atOrAfter(nowNs) + book.ticks_;
     const std::uint64_t present = book.scale_.at(nowNs);
     return present - present % book.ticks_ + book.ticks_;
+  }
+
+  // The tick in which a charge at `ns` counts: that of a window opened by it, if windows open at first
+  // requests.
+  static std::uint64_t chargedTick(const Book& book, std::uint64_t ns) {
+    return book.align_ == Align::kFirstRequest ? book.scale_.atOrAfter(ns) : book.scale_.at(ns);
   }
 
   static Reading read(const Book& book, const Entry& entry, std::uint64_t nowNs) {

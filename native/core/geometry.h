@@ -19,7 +19,7 @@ struct Path {
 
 struct Geometry {
   std::uint32_t stripes = 1;
-  std::uint32_t linesPerStripe = 16;  // a power of two
+  std::uint32_t linesPerStripe = kPathLines;  // a power of two
 
   static constexpr std::uint32_t kMaxLinesPerStripe = 256;
   // Lines a key may use. With 1.4 slots to a key none of 10 million found all 16 full; the mean is 1.2.
@@ -43,7 +43,9 @@ struct Geometry {
 
   constexpr std::uint64_t slots() const { return std::uint64_t{stripes} * linesPerStripe * kSlotsPerLine; }
   constexpr std::size_t stripeBytes() const { return std::size_t{stripes} * sizeof(Stripe); }
-  constexpr std::size_t bytes() const { return stripeBytes() + std::size_t{stripes} * linesPerStripe * sizeof(Line); }
+  constexpr std::size_t bytes() const {
+    return stripeBytes() + std::size_t{stripes} * linesPerStripe * sizeof(Line);
+  }
 
   Path pathOf(const Digest& digest) const {
     const std::uint64_t fingerprint = digest.identity >> kFingerprintShift;
@@ -53,7 +55,9 @@ struct Geometry {
   }
 
   // Derived from the fingerprint alone, so that an entry's path can be walked back from where it lies.
-  static constexpr std::uint32_t stepOf(std::uint64_t fingerprint) { return static_cast<std::uint32_t>(fingerprint) | 1; }
+  static constexpr std::uint32_t stepOf(std::uint64_t fingerprint) {
+    return static_cast<std::uint32_t>(fingerprint) | 1;
+  }
 
   constexpr std::uint32_t lineAt(const Path& path, std::uint32_t distance) const {
     return (path.home + path.step * distance) & (linesPerStripe - 1);

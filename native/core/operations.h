@@ -26,9 +26,12 @@ Outcome allow(const Request<Algorithm>& request, std::uint64_t cost) {
 }
 
 template <class Algorithm>
-Decision describe(const Request<Algorithm>& request, const typename Table<Algorithm>::Applied& applied, std::uint64_t cost) {
-  if (applied.step.outcome == Outcome::kTableFull) return {Outcome::kTableFull, 0, applied.waitNs, applied.waitNs};
-  return Algorithm::describe(request.table.book(), request.policy, applied.entry, request.nowNs, cost, applied.step.outcome);
+Decision describe(const Request<Algorithm>& request, const typename Table<Algorithm>::Applied& applied,
+                  std::uint64_t cost) {
+  if (applied.step.outcome == Outcome::kTableFull)
+    return {Outcome::kTableFull, 0, applied.waitNs, applied.waitNs};
+  return Algorithm::describe(request.table.book(), request.policy, applied.entry, request.nowNs, cost,
+                             applied.step.outcome);
 }
 
 // Spends `cost` if it fits, and says what is left.
@@ -37,7 +40,8 @@ Decision consume(const Request<Algorithm>& request, std::uint64_t cost) {
   return describe(request,
                   request.table.apply(request.path, request.nowNs,
                                       [&](const Entry& entry) {
-                                        return Algorithm::charge(request.table.book(), request.policy, entry, request.nowNs, cost);
+                                        return Algorithm::charge(request.table.book(), request.policy, entry,
+                                                                 request.nowNs, cost);
                                       }),
                   cost);
 }
@@ -48,7 +52,8 @@ Decision peek(const Request<Algorithm>& request) {
   return describe(request,
                   request.table.apply(request.path, request.nowNs,
                                       [&](const Entry& entry) {
-                                        Step step = Algorithm::charge(request.table.book(), request.policy, entry, request.nowNs, 1);
+                                        Step step = Algorithm::charge(request.table.book(), request.policy,
+                                                                      entry, request.nowNs, 1);
                                         if (step.outcome == Outcome::kAllowed) step.write = false;
                                         return step;
                                       }),
@@ -61,7 +66,8 @@ std::uint64_t refund(const Request<Algorithm>& request, std::uint64_t tokens, st
   return request.table
       .apply(request.path, request.nowNs,
              [&](const Entry& entry) {
-               return Algorithm::refund(request.table.book(), request.policy, entry, request.nowNs, tokens, ageNs);
+               return Algorithm::refund(request.table.book(), request.policy, entry, request.nowNs, tokens,
+                                        ageNs);
              })
       .step.amount;
 }
@@ -83,7 +89,8 @@ bool block(const Request<Algorithm>& request, std::uint64_t untilNs) {
   return request.table
              .apply(request.path, request.nowNs,
                     [&](const Entry& entry) {
-                      return Algorithm::block(request.table.book(), request.policy, entry, request.nowNs, untilNs);
+                      return Algorithm::block(request.table.book(), request.policy, entry, request.nowNs,
+                                              untilNs);
                     })
              .step.outcome != Outcome::kTableFull;
 }

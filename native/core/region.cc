@@ -14,14 +14,14 @@ namespace sluice {
 #if defined(_WIN32)
 
 std::optional<Region> Region::allocate(std::size_t bytes) {
-  void* memory = ::operator new(bytes, std::align_val_t{4096}, std::nothrow);
+  void* memory = ::operator new (bytes, std::align_val_t{4096}, std::nothrow);
   if (memory == nullptr) return std::nullopt;
   std::memset(memory, 0, bytes);
   return Region(static_cast<std::byte*>(memory), bytes);
 }
 
 Region::~Region() {
-  if (base_ != nullptr) ::operator delete(base_, std::align_val_t{4096});
+  if (base_ != nullptr) ::operator delete (base_, std::align_val_t{4096});
 }
 
 #else
@@ -30,7 +30,9 @@ namespace {
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 constexpr std::size_t kPageBytes = 4096;
 
-constexpr std::size_t roundUp(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+constexpr std::size_t roundUp(std::size_t value, std::size_t step) {
+  return (value + step - 1) / step * step;
+}
 }  // namespace
 
 std::optional<Region> Region::allocate(std::size_t bytes) {

@@ -7,13 +7,15 @@
 
 namespace sluice {
 
-// Zeroed, page-aligned memory, taken once and given back whole. Large regions sit on huge pages where the system
-// offers them: a table is read at random, and most of such a read's cost is otherwise the address translation.
+// Zeroed, page-aligned memory, taken once and given back whole. Large regions sit on huge pages where the
+// system offers them: a table is read at random, and most of such a read's cost is otherwise the address
+// translation.
 class Region {
  public:
   static std::optional<Region> allocate(std::size_t bytes);
 
-  Region(Region&& other) noexcept : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Region(Region&& other) noexcept
+      : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Region& operator=(Region&&) = delete;
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;

@@ -3,12 +3,13 @@
 //   key word    fingerprint 44 | meta 12 | distance 4 | overflow 4
 //   state word  payload 60 | generation 4
 //
-// The state word changes lock-free, by compare-and-swap. The key word changes only under the stripe's lock, and only
-// while the state word holds the claim mark, with a new generation after it. Hence the one rule for readers: load the
-// state, then the key. If the key is yours, the state was yours or is older than you; a compare-and-swap that expects
-// an older one fails, because every claim raises the generation (it could succeed only after a multiple of 16 claims
-// of this slot between the load and the swap, and only if all 60 payload bits came back too). Who only reads loads
-// the state once more: if it is unchanged, no claim came between, and it belongs to the key.
+// The state word changes lock-free, by compare-and-swap. The key word changes only under the stripe's lock,
+// and only while the state word holds the claim mark, with a new generation after it. Hence the one rule for
+// readers: load the state, then the key. If the key is yours, the state was yours or is older than you; a
+// compare-and-swap that expects an older one fails, because every claim raises the generation (it could
+// succeed only after a multiple of 16 claims of this slot between the load and the swap, and only if all 60
+// payload bits came back too). Who only reads loads the state once more: if it is unchanged, no claim came
+// between, and it belongs to the key.
 #pragma once
 
 #include <atomic>
@@ -28,8 +29,9 @@ inline constexpr unsigned kPayloadBits = 60;
 inline constexpr std::uint64_t kPayloadMask = (std::uint64_t{1} << kPayloadBits) - 1;
 inline constexpr unsigned kMetaBits = 12;
 inline constexpr std::uint32_t kMetaMask = (1U << kMetaBits) - 1;
-inline constexpr std::uint32_t kBlockedFlag = 1U << (kMetaBits - 1);  // the entry is a block, whatever the algorithm
-inline constexpr unsigned kOwnMetaBits = kMetaBits - 1;               // what is left to the algorithm
+inline constexpr std::uint32_t kBlockedFlag =
+    1U << (kMetaBits - 1);                               // the entry is a block, whatever the algorithm
+inline constexpr unsigned kOwnMetaBits = kMetaBits - 1;  // what is left to the algorithm
 
 inline constexpr unsigned kFingerprintBits = 44;
 inline constexpr unsigned kFingerprintShift = 20;
@@ -41,7 +43,8 @@ inline constexpr unsigned kMaxOverflow = 15;  // saturated: stays until the stri
 struct KeyWord {
   std::uint64_t bits = 0;
 
-  static constexpr KeyWord make(std::uint64_t fingerprint, std::uint32_t meta, unsigned distance, unsigned overflow) {
+  static constexpr KeyWord make(std::uint64_t fingerprint, std::uint32_t meta, unsigned distance,
+                                unsigned overflow) {
     return {fingerprint << kFingerprintShift | std::uint64_t{meta} << kMetaShift |
             std::uint64_t{distance} << kDistanceShift | overflow};
   }
@@ -68,19 +71,23 @@ struct Slot {
 
   // Acquire: pairs with the release that published the state, so the key read next is at least as new.
   StateWord loadState() const { return {state.load(std::memory_order_acquire)}; }
-  // Acquire: pairs with storeKey, so that a state loaded again after a new key shows at least the claim before it.
+  // Acquire: pairs with storeKey, so that a state loaded again after a new key shows at least the claim
+  // before it.
   KeyWord loadKey() const { return {key.load(std::memory_order_acquire)}; }
 
   bool swapState(StateWord& expected, StateWord desired) {
-    // Relaxed: the word carries all it means, and a read-modify-write continues the release sequence of the store
-    // that published this key, so later readers still see the key.
-    return state.compare_exchange_weak(expected.bits, desired.bits, std::memory_order_relaxed, std::memory_order_relaxed);
+    // Success need not release: the word carries all it means, and a read-modify-write continues the release
+    // sequence of the store that published this key, so later readers still see the key. Failure acquire: a
+    // fresh loadState.
+    return state.compare_exchange_weak(expected.bits, desired.bits, std::memory_order_acquire,
+                                       std::memory_order_acquire);
   }
   // The three steps of a change under the stripe's lock: claim, storeKey, publish.
   bool claim(StateWord& expected) {
-    // Acq_rel: the key stored next must not become visible before the claim does.
+    // Acq_rel: the key stored next must not become visible before the claim does. Failure acquire: a fresh
+    // loadState.
     return state.compare_exchange_strong(expected.bits, expected.claim().bits, std::memory_order_acq_rel,
-                                         std::memory_order_relaxed);
+                                         std::memory_order_acquire);
   }
   // Release: whoever sees the new key sees the claim that preceded it.
   void storeKey(KeyWord word) { key.store(word.bits, std::memory_order_release); }

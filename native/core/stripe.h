@@ -1,4 +1,5 @@
-// A stripe: one lock, its counters, and the run of lines they guard. A key's every possible place lies in one stripe.
+// A stripe: one lock, its counters, and the run of lines they guard. A key's every possible place lies in one
+// stripe.
 #pragma once
 
 #include <atomic>
@@ -9,16 +10,17 @@
 namespace sluice {
 
 struct alignas(64) Stripe {
-  std::atomic<std::uint32_t> lock;          // 0 free, 1 held
-  std::uint32_t sweepCursor;                // guarded by lock: the next line to sweep
-  std::uint32_t saturated;                  // guarded by lock: an overflow count stuck at its maximum
-  std::atomic<std::uint32_t> occupied;      // slots in use; written under lock, read anywhere
-  std::atomic<std::uint64_t> evictedLive;   // likewise: entries dropped that still carried information
-  std::atomic<std::uint64_t> refusedFull;   // likewise: new keys refused for want of a place
+  std::atomic<std::uint32_t> lock;         // 0 free, 1 held
+  std::uint32_t sweepCursor;               // guarded by lock: the next line to sweep
+  std::uint32_t saturated;                 // guarded by lock: an overflow count stuck at its maximum
+  std::atomic<std::uint32_t> occupied;     // slots in use; written under lock, read anywhere
+  std::atomic<std::uint64_t> evictedLive;  // likewise: entries dropped that still carried information
+  std::atomic<std::uint64_t> refusedFull;  // likewise: new keys refused for want of a place
 };
 static_assert(sizeof(Stripe) == 64);
 
-// Holds a stripe's lock for its lifetime. The lock is held for well under a microsecond and never across a call out.
+// Holds a stripe's lock for its lifetime. The lock is held for well under a microsecond and never across a
+// call out.
 class StripeGuard {
  public:
   explicit StripeGuard(Stripe& stripe) : stripe_(stripe) {
@@ -44,7 +46,8 @@ class StripeGuard {
 template <class T>
 void bump(std::atomic<T>& counter, int by) {
   // Relaxed: a statistic, ordered with nothing.
-  counter.store(static_cast<T>(counter.load(std::memory_order_relaxed) + static_cast<T>(by)), std::memory_order_relaxed);
+  counter.store(static_cast<T>(counter.load(std::memory_order_relaxed) + static_cast<T>(by)),
+                std::memory_order_relaxed);
 }
 
 }  // namespace sluice

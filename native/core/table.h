@@ -1,14 +1,19 @@
 // The table: a fixed number of slots, found by keyed hash, updated without a lock.
 //
 // Invariants
-//  - A key occupies at most one slot, on one of the 16 lines of its path. Key words change only under the stripe's
+//  - A key occupies at most one slot, on one of the 16 lines of its path. Key words change only under the
+//  stripe's
 //    lock; state words also change lock-free, by compare-and-swap (slot.h).
-//  - A line's overflow count is at least the number of keys that live further along a path through it, so a search
+//  - A line's overflow count is at least the number of keys that live further along a path through it, so a
+//  search
 //    ends at the first line whose count is zero. It is exact unless it saturated; then it is recounted.
-//  - A search without the lock may miss a key that is just being inserted; every decision to insert is therefore
+//  - A search without the lock may miss a key that is just being inserted; every decision to insert is
+//  therefore
 //    taken again under the lock.
-//  - An entry that is not live means the same as no entry. It is reused where an insertion meets it, and a sweep that
-//    visits one more line at every insertion clears the rest: the work is spread evenly, and nothing waits for it.
+//  - An entry that is not live means the same as no entry. It is reused where an insertion meets it, and a
+//  sweep that
+//    visits one more line at every insertion clears the rest: the work is spread evenly, and nothing waits
+//    for it.
 #pragma once
 
 #include <memory>
@@ -33,7 +38,7 @@ class Table {
 
   struct Applied {
     Step step;
-    Entry entry;  // as it is after the step
+    Entry entry;               // as it is after the step
     std::uint64_t waitNs = 0;  // with kTableFull: until the first neighbour stops limiting
   };
 
@@ -67,19 +72,22 @@ class Table {
     return applyLocked(path, nowNs, operation);
   }
 
-  // Like apply for `operation(Entry) -> optional<Step>`, but gives up (nothing) where the key is absent, the
-  // operation cannot tell, or the change needs the lock.
+  // The shortest way: `operation(Entry) -> Verdict` on a key that is present, in one lock-free change. Unsure
+  // where the key is absent, being moved, or the operation cannot tell; then use apply.
   template <class Operation>
-  std::optional<Step> applyIfSimple(const Path& path, Operation&& operation) {
+  Verdict::Kind decide(const Path& path, Operation&& operation) {
     Slot* slot = find(path);
-    if (slot == nullptr) return std::nullopt;
+    if (slot == nullptr) return Verdict::Kind::kUnsure;
     StateWord state = slot->loadState();
     for (;;) {
       const KeyWord key = slot->loadKey();
-      if (state.claimed() || key.fingerprint() != path.fingerprint) return std::nullopt;
-      const std::optional<Step> step = operation(Entry{state.payload(), key.meta()});
-      if (!step || step->next.meta != key.meta()) return std::nullopt;
-      if (step->write ? slot->swapState(state, state.with(step->next.payload)) : unchanged(*slot, state)) return step;
+      if (state.claimed() || key.fingerprint() != path.fingerprint) return Verdict::Kind::kUnsure;
+      const Verdict verdict = operation(Entry{state.payload(), key.meta()});
+      if (verdict.kind == Verdict::Kind::kUnsure) return verdict.kind;
+      if (verdict.kind == Verdict::Kind::kAdmit ? slot->swapState(state, state.with(verdict.payload))
+                                                : unchanged(*slot, state)) {
+        return verdict.kind;
+      }
     }
   }
 
@@ -112,7 +120,10 @@ class Table {
 
  private:
   Table(Region&& region, const Geometry& geometry, const HashSeed& seed, Book&& book)
-      : region_(std::move(region)), geometry_(geometry), hasher_(seed), book_(std::move(book)),
+      : region_(std::move(region)),
+        geometry_(geometry),
+        hasher_(seed),
+        book_(std::move(book)),
         stripes_(reinterpret_cast<Stripe*>(region_.base())),
         lines_(reinterpret_cast<Line*>(region_.base() + geometry.stripeBytes())) {}
 
@@ -139,11 +150,15 @@ class Table {
   Slot* find(const Path& path) const {
     for (std::uint32_t distance = 0; distance < Geometry::kPathLines; ++distance) {
       Line& candidates = line(path, distance);
+      static_assert(kSlotsPerLine == 4);
       const KeyWord first = candidates.slots[0].loadKey();
-      if (first.fingerprint() == path.fingerprint) return &candidates.slots[0];
-      for (unsigned i = 1; i < kSlotsPerLine; ++i) {
-        if (candidates.slots[i].loadKey().fingerprint() == path.fingerprint) return &candidates.slots[i];
-      }
+      // Which of the four it is cannot be predicted, so it is computed rather than branched on.
+      const auto hit = [&](unsigned i) -> unsigned {
+        return static_cast<unsigned>(candidates.slots[i].loadKey().fingerprint() == path.fingerprint) << i;
+      };
+      const unsigned hits =
+          static_cast<unsigned>(first.fingerprint() == path.fingerprint) | hit(1) | hit(2) | hit(3);
+      if (hits != 0) return &candidates.slots[std::countr_zero(hits)];
       if (first.overflow() == 0) return nullptr;
     }
     return nullptr;
@@ -205,8 +220,8 @@ class Table {
     std::uint64_t waitNs = 0;  // without a slot: until the first neighbour stops limiting
   };
 
-  // The first slot of the path that is free or holds no information; failing that, the least consumed that does not
-  // limit. REQUIRES the stripe's lock.
+  // The first slot of the path that is free or holds no information; failing that, the least consumed that
+  // does not limit. REQUIRES the stripe's lock.
   Place choosePlace(const Path& path, std::uint64_t nowNs) const {
     Place least;
     double leastConsumed = 2;
@@ -272,8 +287,10 @@ class Table {
   void forEachPassed(std::uint32_t stripeIndex, const Slot& slot, Visit&& visit) const {
     const KeyWord key = slot.loadKey();
     const std::uint32_t step = Geometry::stepOf(key.fingerprint());
-    const auto index = static_cast<std::uint32_t>(reinterpret_cast<const Line*>(
-        reinterpret_cast<std::uintptr_t>(&slot) & ~std::uintptr_t{sizeof(Line) - 1}) - &lineIn(stripeIndex, 0));
+    const auto index =
+        static_cast<std::uint32_t>(reinterpret_cast<const Line*>(reinterpret_cast<std::uintptr_t>(&slot) &
+                                                                 ~std::uintptr_t{sizeof(Line) - 1}) -
+                                   &lineIn(stripeIndex, 0));
     for (std::uint32_t i = 1; i <= key.distance(); ++i) {
       visit(lineIn(stripeIndex, (index - step * i) & (geometry_.linesPerStripe - 1)));
     }
@@ -281,11 +298,9 @@ class Table {
 
   static void countOverflow(Stripe& stripe, Line& passed, int by) {
     const KeyWord key = passed.slots[0].loadKey();
-    if (key.overflow() == kMaxOverflow) {
-      stripe.saturated = 1;
-      return;
-    }
+    if (key.overflow() == kMaxOverflow) return;
     passed.slots[0].storeKey({key.bits + static_cast<std::uint64_t>(std::int64_t{by})});
+    if (passed.slots[0].loadKey().overflow() == kMaxOverflow) stripe.saturated = 1;
   }
 
   // REQUIRES the stripe's lock.
@@ -300,17 +315,27 @@ class Table {
     if (stripe.sweepCursor == 0 && stripe.saturated != 0) recountOverflow(stripe, stripeIndex);
   }
 
-  // REQUIRES the stripe's lock. About two microseconds, at most once in as many insertions as the stripe has lines.
+  // Makes saturated counts exact again. A count is never below the truth meanwhile, so that no search misses
+  // a key. REQUIRES the stripe's lock. About two microseconds, at most once in as many insertions as the
+  // stripe has lines.
   void recountOverflow(Stripe& stripe, std::uint32_t stripeIndex) {
+    unsigned passes[Geometry::kMaxLinesPerStripe] = {};
+    countPasses(stripeIndex, passes);
     stripe.saturated = 0;
     for (std::uint32_t i = 0; i < geometry_.linesPerStripe; ++i) {
       Slot& first = lineIn(stripeIndex, i).slots[0];
-      first.storeKey({first.loadKey().bits & ~kNibbleMask});
+      const unsigned count = std::min(passes[i], kMaxOverflow);
+      if (count == kMaxOverflow) stripe.saturated = 1;
+      first.storeKey({(first.loadKey().bits & ~kNibbleMask) | count});
     }
+  }
+
+  // How many keys passed each line of a stripe on their way from home.
+  void countPasses(std::uint32_t stripeIndex, unsigned* passes) const {
     for (std::uint32_t i = 0; i < geometry_.linesPerStripe; ++i) {
-      for (Slot& slot : lineIn(stripeIndex, i).slots) {
+      for (const Slot& slot : lineIn(stripeIndex, i).slots) {
         if (!slot.loadKey().occupied()) continue;
-        forEachPassed(stripeIndex, slot, [&](Line& passed) { countOverflow(stripe, passed, 1); });
+        forEachPassed(stripeIndex, slot, [&](Line& passed) { ++passes[&passed - &lineIn(stripeIndex, 0)]; });
       }
     }
   }
@@ -326,22 +351,19 @@ class Table {
 template <class Algorithm>
 bool Table<Algorithm>::consistent() const {
   for (std::uint32_t s = 0; s < geometry_.stripes; ++s) {
+    unsigned passes[Geometry::kMaxLinesPerStripe] = {};
+    countPasses(s, passes);
     std::uint32_t occupied = 0;
-    std::unique_ptr<unsigned[]> passes(new unsigned[geometry_.linesPerStripe]());
     for (std::uint32_t i = 0; i < geometry_.linesPerStripe; ++i) {
       for (const Slot& slot : lineIn(s, i).slots) {
         if (slot.loadState().claimed()) return false;
-        if (!slot.loadKey().occupied()) continue;
-        ++occupied;
-        forEachPassed(s, slot, [&](Line& passed) { ++passes[static_cast<std::size_t>(&passed - &lineIn(s, 0))]; });
+        if (slot.loadKey().occupied()) ++occupied;
       }
-    }
-    // Relaxed: nothing runs beside this.
-    if (occupied != stripes_[s].occupied.load(std::memory_order_relaxed)) return false;
-    for (std::uint32_t i = 0; i < geometry_.linesPerStripe; ++i) {
       const unsigned counted = lineIn(s, i).slots[0].loadKey().overflow();
       if (counted != passes[i] && counted != kMaxOverflow) return false;
     }
+    // Relaxed: nothing runs beside this.
+    if (occupied != stripes_[s].occupied.load(std::memory_order_relaxed)) return false;
   }
   return true;
 }

@@ -1,10 +1,10 @@
-// Token bucket, as the generic cell rate algorithm (ITU-T I.371): one number per key, the time at which the bucket
-// will be full again. What is missing now is the distance to that time; a bucket whose time has passed is full and
-// carries no information.
+// Token bucket, as the generic cell rate algorithm (ITU-T I.371): one number per key, the time at which the
+// bucket will be full again. What is missing now is the distance to that time; a bucket whose time has passed
+// is full and carries no information.
 //
-// Times are in units of the policy that drains the bucket (`unitsPerToken` to a token); the entry's meta names it.
-// Under another policy the same entry means the same number of tokens spent, so moving a key between tiers neither
-// mints nor forgets; it drains at the rate of the policy that last charged it.
+// Times are in units of the policy that drains the bucket (`unitsPerToken` to a token); the entry's meta
+// names it. Under another policy the same entry means the same number of tokens spent, so moving a key
+// between tiers neither mints nor forgets; it drains at the rate of the policy that last charged it.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +41,8 @@ class TokenBucket {
 
     Book() { policies_.reserve(kMaxPolicies); }
 
-    // Nothing if the rate exceeds one token a nanosecond, refilling takes over 146 years, or the book is full.
+    // Nothing if the rate exceeds one token a nanosecond, refilling takes over 146 years, or the book is
+    // full.
     std::optional<std::uint32_t> add(const Spec& spec) {
       const auto policy = makePolicy(spec);
       if (!policy || policies_.size() == kMaxPolicies) return std::nullopt;
@@ -56,7 +57,8 @@ class TokenBucket {
   };
 
   static std::optional<Policy> makePolicy(const Spec& spec) {
-    if (spec.limit == 0 || spec.burst == 0 || spec.limit > kMaxTokens || spec.burst > kMaxTokens) return std::nullopt;
+    if (spec.limit == 0 || spec.burst == 0 || spec.limit > kMaxTokens || spec.burst > kMaxTokens)
+      return std::nullopt;
     if (spec.windowNs == 0 || spec.windowNs > kHorizonNs || spec.limit > spec.windowNs) return std::nullopt;
     if (Uint128{spec.burst} * spec.windowNs / spec.limit > kHorizonNs) return std::nullopt;
     // Some 8 ns to a unit, or one token where tokens come faster: capacities stay below 2^59 units.
@@ -73,7 +75,8 @@ class TokenBucket {
   }
 
   // Spends `cost` tokens under policy `asked` if the bucket holds them. A cost of 0 only asks.
-  static Step charge(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t cost) {
+  static Step charge(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
+                     std::uint64_t cost) {
     const Reading reading = read(book, asked, entry, nowNs);
     Step step{entry, false, Outcome::kAllowed, 0};
     const Policy& policy = book[asked];
@@ -93,10 +96,10 @@ class TokenBucket {
     return step;
   }
 
-  // Gives back up to `tokens` that were charged `ageNs` ago: what the bucket has refilled since is not given twice,
-  // and a full bucket takes nothing.
-  static Step refund(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens,
-                     std::uint64_t ageNs) {
+  // Gives back up to `tokens` that were charged `ageNs` ago: what the bucket has refilled since is not given
+  // twice, and a full bucket takes nothing.
+  static Step refund(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs,
+                     std::uint64_t tokens, std::uint64_t ageNs) {
     Step step{entry, false, Outcome::kAllowed, 0};
     const std::uint32_t drainIndex = Block::ownMeta(entry);
     const Policy& drain = book[drainIndex];
@@ -107,14 +110,16 @@ class TokenBucket {
     const std::uint64_t missing = reading.blocked ? reading.spentAtEnd : reading.spent;
     const auto credit = static_cast<std::uint64_t>(std::min(asking - refilled, Uint128{missing}));
     if (credit == 0) return step;
-    step.next = reading.blocked ? reblock(drain, entry, missing - credit) : encode(reading.fullAt - credit, drainIndex);
+    step.next = reading.blocked ? reblock(drain, entry, missing - credit)
+                                : encode(reading.fullAt - credit, drainIndex);
     step.write = true;
     step.amount = credit / drain.unitsPerToken;
     return step;
   }
 
   // Takes up to `tokens`, admitted or not, but never below empty.
-  static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs, std::uint64_t tokens) {
+  static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
+                       std::uint64_t tokens) {
     const bool blocked = Block::is(entry) && Block::decode(entry).active(nowNs);
     const std::uint32_t index = blocked ? Block::ownMeta(entry) : asked;
     const Policy& policy = book[index];
@@ -130,9 +135,11 @@ class TokenBucket {
   }
 
   // Denies everything until `untilNs`. The bucket goes on refilling; what is still missing then is kept.
-  static Step block(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs, std::uint64_t untilNs) {
+  static Step block(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs,
+                    std::uint64_t untilNs) {
     Block block{Block::untilMsOf(untilNs), 0};
-    if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs) return {entry, false, Outcome::kBlocked, 0};
+    if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs)
+      return {entry, false, Outcome::kBlocked, 0};
     const std::uint32_t drainIndex = Block::ownMeta(entry);
     const Policy& drain = book[drainIndex];
     const Reading reading = read(book, drainIndex, entry, nowNs);
@@ -148,7 +155,8 @@ class TokenBucket {
     const Reading reading = read(book, asked, entry, nowNs);
     Decision decision;
     decision.outcome = outcome;
-    decision.remaining = reading.blocked ? 0 : saturatingSub(policy.capacity, reading.spent) / policy.unitsPerToken;
+    decision.remaining =
+        reading.blocked ? 0 : saturatingSub(policy.capacity, reading.spent) / policy.unitsPerToken;
     decision.resetAfterNs = saturatingSub(reading.drain->scale.firstNsAt(reading.fullAt), nowNs);
     if (outcome == Outcome::kBlocked) {
       decision.retryAfterNs = saturatingSub(Block::decode(entry).untilNs(), nowNs);
@@ -176,41 +184,43 @@ class TokenBucket {
     return weight;
   }
 
-  // The present, known only to lie in [low, high], as seen by one policy: enough to decide most calls on a busy key
-  // without asking the exact (and dearer) clock.
+  // The present, known only to lie in [low, high], as seen by one policy: enough to decide most calls on a
+  // busy key without asking the exact (and dearer) clock.
   struct Frame {
     std::uint64_t low = 0, high = 0;  // in units
     std::uint64_t unitsPerToken = 0, burst = 0, capacity = 0;
-    std::uint32_t asked = kBlockedFlag;  // the meta of entries it can decide; of none if times wrap
+    std::uint32_t asked = kNoMeta;  // the meta of entries it can decide: of none if times wrap
   };
   static Frame frame(const Book& book, std::uint32_t asked, std::uint64_t lowNs, std::uint64_t highNs) {
     const Policy& policy = book[asked];
-    return {policy.scale.at(lowNs), policy.scale.at(highNs), policy.unitsPerToken, policy.burst, policy.capacity,
-            policy.wraps ? kBlockedFlag : asked};
+    return {policy.scale.at(lowNs), policy.scale.at(highNs), policy.unitsPerToken,
+            policy.burst,           policy.capacity,         policy.wraps ? kNoMeta : asked};
   }
-  // `charge`, if it comes out the same at every time within the frame; else nothing. Never heals.
-  static std::optional<Step> chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
-    if (entry.meta != frame.asked || cost > frame.burst || cost == 0) return std::nullopt;
+  // `charge`, if it comes out the same at every time within the frame. Never heals.
+  static Verdict chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
+    if (entry.meta != frame.asked || cost > frame.burst || cost == 0) return {};
     const std::uint64_t fullAt = entry.payload;
     const std::uint64_t next = fullAt + cost * frame.unitsPerToken;
-    if (fullAt < frame.high || fullAt > frame.high + frame.capacity) return std::nullopt;
-    if (next <= frame.low + frame.capacity) return Step{encode(next, entry.meta), true, Outcome::kAllowed, 0};
-    if (next > frame.high + frame.capacity) return Step{entry, false, Outcome::kLimited, 0};
-    return std::nullopt;
+    if (fullAt < frame.high || fullAt > frame.high + frame.capacity) return {};
+    if (next <= frame.low + frame.capacity) return {Verdict::Kind::kAdmit, encode(next, entry.meta).payload};
+    if (next > frame.high + frame.capacity) return {Verdict::Kind::kRefuse, 0};
+    return {};
   }
 
  private:
+  static constexpr std::uint32_t kNoMeta = kMetaMask + 1;  // what no entry has
   static constexpr std::uint64_t kMaxUnits = std::uint64_t{1} << 61;
 
-  // A payload of 0 is a full bucket, and the pattern that marks a claimed slot is left out: a time that ends in either
-  // counts as one unit off.
+  // A payload of 0 is a full bucket, and the pattern that marks a claimed slot is left out: a later time that
+  // ends in either counts as one unit off.
   static constexpr Entry encode(std::uint64_t fullAt, std::uint32_t meta) {
     const std::uint64_t payload = fullAt & kPayloadMask;
-    return {payload == kPayloadMask ? payload - 1 : payload == 0 ? 1 : payload, meta};
+    if (payload == kPayloadMask) return {payload - 1, meta};
+    return {payload == 0 && fullAt != 0 ? 1 : payload, meta};
   }
   // Times of a policy that wraps stand for the one nearest the present that ends in the same 60 bits, at most
-  // kWrapAhead in the future. (At 10^9 tokens a second they wrap in 36 years, and no bucket takes longer than 4 months
-  // to fill; what lies further back is a full bucket.)
+  // kWrapAhead in the future. (At 10^9 tokens a second they wrap in 36 years, and no bucket takes longer than
+  // 4 months to fill; what lies further back is a full bucket.)
   static constexpr std::uint64_t decode(const Policy& policy, std::uint64_t payload, std::uint64_t present) {
     if (!policy.wraps || payload == 0) return payload;
     const std::uint64_t ahead = (payload - present) & kPayloadMask;
@@ -220,7 +230,7 @@ class TokenBucket {
 
   // An entry as policy `asked` sees it.
   struct Reading {
-    const Policy* drain;       // whose units `fullAt` is in
+    const Policy* drain;  // whose units `fullAt` is in
     std::uint64_t fullAt;
     std::uint64_t spent;       // in units of `asked`, rounded up
     std::uint64_t spentAtEnd;  // of a block; in units of `drain`
@@ -236,7 +246,8 @@ class TokenBucket {
     if (Block::is(entry)) {
       const Block block = Block::decode(entry);
       const std::uint64_t end = drain.scale.at(block.untilNs());
-      reading.spentAtEnd = mulDivCeil(block.spentUnits, drain.unitsPerToken, Block::kUnitsPerToken, drain.capacity);
+      reading.spentAtEnd =
+          mulDivCeil(block.spentUnits, drain.unitsPerToken, Block::kUnitsPerToken, drain.capacity);
       reading.fullAt = end + reading.spentAtEnd;
       reading.blocked = block.active(nowNs);
     } else if (reading.fullAt > present + drain.capacity + drain.tolerance) {
@@ -267,7 +278,8 @@ class TokenBucket {
     return policy.scale.at(nowNs) - policy.scale.at(nowNs - ageNs);
   }
 
-  static std::uint64_t waitFor(const Policy& policy, const Reading& reading, std::uint64_t nowNs, std::uint64_t cost) {
+  static std::uint64_t waitFor(const Policy& policy, const Reading& reading, std::uint64_t nowNs,
+                               std::uint64_t cost) {
     const std::uint64_t room = policy.capacity - cost * policy.unitsPerToken;
     const std::uint64_t mayRemain = mulDivFloor(room, reading.drain->unitsPerToken, policy.unitsPerToken);
     return saturatingSub(reading.drain->scale.firstNsAt(saturatingSub(reading.fullAt, mayRemain)), nowNs);

@@ -30,7 +30,8 @@ constexpr std::uint64_t mulDivFloor(std::uint64_t a, std::uint64_t b, std::uint6
                                     std::uint64_t ceiling = ~std::uint64_t{0}) {
   const Uint128 product = Uint128{a} * b;
   // Most products fit one word, and dividing one word is several times faster than dividing two.
-  const Uint128 quotient = product >> 64 == 0 ? static_cast<std::uint64_t>(product) / divisor : product / divisor;
+  const Uint128 quotient =
+      product >> 64 == 0 ? static_cast<std::uint64_t>(product) / divisor : product / divisor;
   return quotient > ceiling ? ceiling : static_cast<std::uint64_t>(quotient);
 }
 
@@ -38,12 +39,16 @@ constexpr std::uint64_t mulDivFloor(std::uint64_t a, std::uint64_t b, std::uint6
 constexpr std::uint64_t mulDivCeil(std::uint64_t a, std::uint64_t b, std::uint64_t divisor,
                                    std::uint64_t ceiling = ~std::uint64_t{0}) {
   const Uint128 product = Uint128{a} * b + (divisor - 1);
-  const Uint128 quotient = product >> 64 == 0 ? static_cast<std::uint64_t>(product) / divisor : product / divisor;
+  const Uint128 quotient =
+      product >> 64 == 0 ? static_cast<std::uint64_t>(product) / divisor : product / divisor;
   return quotient > ceiling ? ceiling : static_cast<std::uint64_t>(quotient);
 }
 
-// The number of bits it takes to write `value`. (std::bit_width returns different types in different libraries.)
-constexpr unsigned bitWidth(std::uint64_t value) { return 64U - static_cast<unsigned>(std::countl_zero(value)); }
+// The number of bits it takes to write `value`. (std::bit_width returns different types in different
+// libraries.)
+constexpr unsigned bitWidth(std::uint64_t value) {
+  return 64U - static_cast<unsigned>(std::countl_zero(value));
+}
 
 constexpr std::uint64_t saturatingSub(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; }
 

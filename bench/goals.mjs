@@ -1,0 +1,123 @@
+// The project's goals, as ratios within one run, and whether this run meets them. A goal not met is no failure.
+
+import { ALGORITHMS, BASELINES } from './jobs.mjs'
+
+/** @typedef {import('./results.mjs').Results} Results */
+
+/**
+ * @typedef {object} Goal
+ * @property {string} row name of the job it is about
+ * @property {string} text
+ * @property {number} wanted
+ * @property {'most' | 'least'} bound
+ * @property {number} got
+ * @property {boolean} isMet
+ */
+
+/** The goals whose figures were measured. @param {Results} results @returns {Goal[]} */
+export function judge(results) {
+  return [
+    ...ALGORITHMS.flatMap((algorithm) => timeGoals(results, algorithm)),
+    ...memoryGoals(results),
+    ...heapGoals(results),
+  ].filter((goal) => goal !== undefined)
+}
+
+/** @param {Results} results @param {string} algorithm */
+function timeGoals(results, algorithm) {
+  const hot = `fresh/allow/${algorithm}`
+  const large = `1m/allow/${algorithm}`
+  const batch = `1m/consumeMany/${algorithm}`
+  const best = bestBaseline(results, '1m')
+  return [
+    atMost(
+      hot,
+      `allow, ${algorithm}, 1 k keys, fresh strings: times the floor`,
+      1.7,
+      results.ratio(hot, 'fresh/allow/floor'),
+    ),
+    atLeast(
+      hot,
+      `the same: times as fast as the Map window, Date.now`,
+      1.9,
+      results.ratio('fresh/allow/window-now', hot),
+    ),
+    atLeast(
+      hot,
+      `the same: times as fast as the Map window, cached clock`,
+      1.2,
+      results.ratio('fresh/allow/window-cached', hot),
+    ),
+    atLeast(
+      large,
+      `allow, ${algorithm}, 1 M keys: times as fast as the best Map`,
+      4,
+      best === undefined ? undefined : results.ratio(best, large),
+    ),
+    atMost(large, `the same: random memory reads on top of the floor`, 1.5, readsOnTop(results, large)),
+    atMost(
+      batch,
+      `consumeMany, ${algorithm}, 1 M keys: times the floor`,
+      1.6,
+      results.ratio(batch, '1m/allow/floor'),
+    ),
+  ]
+}
+
+/** @param {Results} results @param {string} load */
+function bestBaseline(results, load) {
+  const names = BASELINES.map((baseline) => `${load}/allow/${baseline}`).filter(
+    (name) => results.median(name) !== undefined,
+  )
+  return names.sort((a, b) => Number(results.median(a)) - Number(results.median(b)))[0]
+}
+
+/** In units of the cheaper of the two kinds of read. @param {Results} results @param {string} name */
+function readsOnTop(results, name) {
+  const total = results.median(name)
+  const floor = results.median('1m/allow/floor')
+  const reads = ['dram', 'dram/huge-pages'].flatMap((dram) => results.median(dram) ?? [])
+  if (total === undefined || floor === undefined || reads.length === 0) return undefined
+  return (total - floor) / Math.min(...reads)
+}
+
+/** @param {Results} results */
+function memoryGoals(results) {
+  return ALGORITHMS.flatMap((algorithm) => {
+    const row = `memory/${algorithm}`
+    return [
+      atMost(
+        row,
+        `memory, ${algorithm}: bytes per key of maxKeys`,
+        24,
+        results.median(row, 'bytesPerMaxKey'),
+      ),
+      atMost(
+        row,
+        `memory, ${algorithm}: bytes per key, 80 % of the slots in use`,
+        21,
+        results.median(row, 'bytesPerKeyAt80'),
+      ),
+    ]
+  })
+}
+
+/** The same as without keys means: within 20 %, which is what the pauses vary by from run to run. @param {Results} results */
+function heapGoals(results) {
+  const own = results.median('heap/bucket', 'longestPauseMs')
+  const none = results.median('heap/none', 'longestPauseMs')
+  const ratio = own === undefined || none === undefined ? undefined : own / none
+  return [
+    atMost('heap/bucket', 'longest pause of the garbage collector: times that without keys', 1.2, ratio),
+  ]
+}
+
+/** @param {string} row @param {string} text @param {number} wanted @param {number | undefined} got @returns {Goal | undefined} */
+function atMost(row, text, wanted, got) {
+  return got === undefined ? undefined : { row, text, wanted, bound: 'most', got, isMet: got <= wanted }
+}
+
+/** @param {string} row @param {string} text @param {number} wanted @param {number | undefined} got @returns {Goal | undefined} */
+function atLeast(row, text, wanted, got) {
+  return got === undefined ? undefined : { row, text, wanted, bound: 'least', got, isMet: got >= wanted }
+}

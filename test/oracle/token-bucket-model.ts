@@ -1,0 +1,238 @@
+import { roundedByBlock, roundedByMove, stepTokens } from './bounds'
+import { type Expected, exactly, type KeyModel, type OraclePolicy, type Range } from './expected'
+import { larger, largerInt, Rational, smaller } from './rational'
+
+const ZERO = Rational.ZERO
+
+/** Whose rate the bucket refills at. Two where that depends on rounding, or on what is remembered of a full bucket. */
+interface Draining {
+  fastest: OraclePolicy
+  slowest: OraclePolicy
+}
+
+/**
+ * A token bucket, from its definition: full for a new key, refilled continuously, and a call is admitted if the
+ * level covers its cost. Kept as what is spent (capacity less level), which is what moves between tiers. The
+ * spent amount drains at the rate of the policy of the last admitted charge.
+ *
+ * While a key is blocked, what counts is what will still be spent when the block ends: refunds and penalties act on
+ * that, under the policy of the last charge. `spent` is a range, and answers are ranges, only where bounds.ts says so.
+ */
+export class TokenBucketModel implements KeyModel {
+  #spent: Range<Rational> = exactly(ZERO)
+  /** When `spent` was so. The block's end, in the future, while the key is blocked. */
+  #atUs: bigint
+  #draining: Draining
+  #blockedUntilUs: bigint | undefined
+  #untouched = true
+  readonly #base: OraclePolicy
+  readonly #gridSlackOf: (policy: OraclePolicy) => Rational
+
+  constructor(nowUs: bigint, policy: OraclePolicy, gridSlackOf: (policy: OraclePolicy) => Rational) {
+    this.#atUs = nowUs
+    this.#base = policy
+    this.#draining = { fastest: policy, slowest: policy }
+    this.#gridSlackOf = gridSlackOf
+  }
+
+  consume(nowUs: bigint, cost: bigint, policy: OraclePolicy, witness: boolean): Expected {
+    this.#advance(nowUs)
+    const verdict = this.#judge(nowUs, cost, policy)
+    const admitted = verdict.allowed === 'either' ? witness : verdict.allowed
+    if (verdict.allowed === 'either') this.#learn(cost, policy, admitted)
+    if (!admitted || cost === 0n) return verdict
+    this.#charge(exactly(Rational.of(cost)), policy)
+    const after = this.#judge(nowUs, 0n, policy)
+    return { ...after, allowed: verdict.allowed, reason: verdict.reason }
+  }
+
+  peek(nowUs: bigint, policy: OraclePolicy): Expected {
+    this.#advance(nowUs)
+    return this.#judge(nowUs, 1n, policy)
+  }
+
+  refund(nowUs: bigint, tokens: bigint, chargedAgoUs: bigint): Range<bigint> {
+    this.#advance(nowUs)
+    const { fastest, slowest } = this.#draining
+    const left = (policy: OraclePolicy, slack: Rational): Rational =>
+      larger(
+        ZERO,
+        Rational.of(tokens)
+          .minus(rateOf(policy).times(Rational.of(chargedAgoUs)))
+          .minus(slack),
+      )
+    const most = left(slowest, ZERO)
+    const slack = this.#gridSlack(fastest)
+    const least = left(fastest, chargedAgoUs === 0n ? ZERO : slack.plus(slack))
+    const missing = this.#seenBy(slowest)
+    const credited = { lo: smaller(least, missing.lo).floor(), hi: smaller(most, missing.hi).floor() }
+    this.#spent = {
+      lo: larger(ZERO, this.#spent.lo.minus(most)),
+      hi: larger(ZERO, this.#spent.hi.minus(least)),
+    }
+    this.#rewriteBlock()
+    return credited
+  }
+
+  penalize(nowUs: bigint, tokens: bigint, asking: OraclePolicy): Range<bigint> {
+    this.#advance(nowUs)
+    const { fastest, slowest } = this.#draining
+    const blocked = this.#blockedUntilUs !== undefined
+    const policies = blocked ? [fastest, slowest] : [asking]
+    const take = (spent: Rational): Rational[] =>
+      policies.map(({ capacity }) =>
+        larger(ZERO, smaller(Rational.of(tokens), Rational.of(capacity).minus(spent))),
+      )
+    const seen = this.#seenBy(blocked ? slowest : asking)
+    const taken = { lo: take(seen.hi).reduce(smaller), hi: take(seen.lo).reduce(larger) }
+    if (taken.hi.isZero()) return exactly(0n)
+    const { lo, hi } = this.#spent
+    this.#charge({ lo: take(lo).reduce(smaller), hi: take(hi).reduce(larger) }, blocked ? slowest : asking)
+    if (blocked || taken.lo.isZero())
+      this.#draining = spanning({ fastest, slowest }, blocked ? slowest : asking)
+    this.#rewriteBlock()
+    return { lo: taken.lo.floor(), hi: taken.hi.floor() }
+  }
+
+  block(nowUs: bigint, untilUs: bigint): void {
+    this.#advance(nowUs)
+    if (untilUs <= (this.#blockedUntilUs ?? nowUs)) return
+    // Nothing is remembered of a full bucket, so not either who charged it last.
+    if (this.#spent.lo.isZero()) this.#draining = spanning(this.#draining, this.#base)
+    this.#spent = this.#settled()
+    this.#blockedUntilUs = untilUs
+    this.#untouched = false
+    this.#drainUntil(untilUs)
+    this.#rewriteBlock()
+  }
+
+  /** Buckets have no window to adopt: their answers are ranges instead. */
+  adoptReset(): boolean {
+    return true
+  }
+
+  isLive(nowUs: bigint): boolean | 'either' {
+    this.#advance(nowUs)
+    if (this.#blockedUntilUs !== undefined) return true
+    const { lo, hi } = this.#seenBy(this.#draining.slowest)
+    return hi.isZero() ? false : lo.isZero() ? 'either' : true
+  }
+
+  #advance(nowUs: bigint): void {
+    if (this.#blockedUntilUs !== undefined && nowUs >= this.#blockedUntilUs) this.#blockedUntilUs = undefined
+    if (this.#blockedUntilUs === undefined) this.#drainUntil(nowUs)
+  }
+
+  #drainUntil(timeUs: bigint): void {
+    const elapsed = Rational.of(timeUs - this.#atUs)
+    const { fastest, slowest } = this.#draining
+    this.#spent = {
+      lo: larger(ZERO, this.#spent.lo.minus(rateOf(fastest).times(elapsed))),
+      hi: larger(ZERO, this.#spent.hi.minus(rateOf(slowest).times(elapsed))),
+    }
+    this.#atUs = timeUs
+  }
+
+  #charge(tokens: Range<Rational>, policy: OraclePolicy): void {
+    const { lo, hi } = this.#afterMoveTo(policy)
+    this.#spent = { lo: lo.plus(tokens.lo), hi: hi.plus(tokens.hi) }
+    this.#draining = { fastest: policy, slowest: policy }
+    this.#untouched = false
+  }
+
+  #rewriteBlock(): void {
+    if (this.#blockedUntilUs === undefined) return
+    this.#spent = roundedByBlock(this.#spent, this.#draining.fastest)
+  }
+
+  /** An answer the oracle left open says on which side of the cost the level was. */
+  #learn(cost: bigint, policy: OraclePolicy, admitted: boolean): void {
+    const edge = Rational.of(policy.capacity - cost)
+    const slack = this.#gridSlack(policy).plus(stepTokens(policy))
+    const { lo, hi } = this.#spent
+    this.#spent = admitted
+      ? { lo, hi: larger(lo, smaller(hi, edge.plus(slack))) }
+      : { lo: smaller(hi, larger(lo, edge.minus(slack))), hi }
+  }
+
+  #gridSlack(policy: OraclePolicy): Rational {
+    if (this.#untouched) return ZERO
+    const { fastest, slowest } = this.#draining
+    return [policy, fastest, slowest].map(this.#gridSlackOf).reduce(larger)
+  }
+
+  /** What is spent, if `policy` charges now: rounded up to one of its steps if another policy charged last. */
+  #afterMoveTo(policy: OraclePolicy): Range<Rational> {
+    const { fastest, slowest } = this.#draining
+    return policy === fastest && policy === slowest ? this.#spent : roundedByMove(this.#settled(), policy)
+  }
+
+  /** What is spent, with the steps of the policies that drained it so far: another policy's do not undo theirs. */
+  #settled(): Range<Rational> {
+    const slack = this.#gridSlack(this.#draining.slowest)
+    const { lo, hi } = this.#spent
+    return { lo: larger(ZERO, lo.minus(slack)), hi: hi.plus(slack) }
+  }
+
+  /** What is spent as `policy` sees it, with all that the engine may round. */
+  #seenBy(policy: OraclePolicy): Range<Rational> {
+    const slack = this.#gridSlack(policy)
+    const { lo, hi } = this.#afterMoveTo(policy)
+    return { lo: larger(ZERO, lo.minus(slack)), hi: hi.plus(slack) }
+  }
+
+  /** Time until no more than `allowance` is spent. */
+  #untilSpentIs(allowance: Rational, policy: OraclePolicy, nowUs: bigint): Range<bigint> {
+    const { lo, hi } = this.#seenBy(policy)
+    const until = (spent: Rational, draining: OraclePolicy): bigint =>
+      largerInt(0n, this.#atUs - nowUs + spent.minus(allowance).over(rateOf(draining)).ceil())
+    return { lo: until(lo, this.#draining.fastest), hi: until(hi, this.#draining.slowest) }
+  }
+
+  #judge(nowUs: bigint, cost: bigint, policy: OraclePolicy): Expected {
+    const seen = this.#seenBy(policy)
+    const capacity = Rational.of(policy.capacity)
+    const levelOf = (spent: Rational): bigint => largerInt(0n, capacity.minus(spent).floor())
+    const verdict: Expected = {
+      allowed: true,
+      reason: 'ok',
+      limit: policy.capacity,
+      remaining: { lo: levelOf(seen.hi), hi: levelOf(seen.lo) },
+      retryAfterUs: exactly(0n),
+      resetAfterUs: this.#untilSpentIs(ZERO, policy, nowUs),
+    }
+    if (this.#blockedUntilUs !== undefined) return blocked(verdict, this.#blockedUntilUs - nowUs)
+    if (cost > policy.capacity)
+      return { ...verdict, allowed: false, reason: 'too-costly', retryAfterUs: 'never' }
+    const allowance = Rational.of(policy.capacity - cost)
+    if (cost === 0n || seen.hi.compare(allowance) <= 0) return verdict
+    const retryAfterUs = this.#untilSpentIs(allowance, policy, nowUs)
+    if (seen.lo.compare(allowance) > 0) return { ...verdict, allowed: false, reason: 'limited', retryAfterUs }
+    return { ...verdict, allowed: 'either', reason: 'either', retryAfterUs: { lo: 0n, hi: retryAfterUs.hi } }
+  }
+}
+
+function blocked(verdict: Expected, untilEndUs: bigint): Expected {
+  const { lo, hi } = verdict.resetAfterUs
+  return {
+    ...verdict,
+    allowed: false,
+    reason: 'blocked',
+    remaining: exactly(0n),
+    retryAfterUs: exactly(untilEndUs),
+    resetAfterUs: { lo: largerInt(lo, untilEndUs), hi: largerInt(hi, untilEndUs) },
+  }
+}
+
+/** The rates of `draining`, and that of `policy`. */
+function spanning({ fastest, slowest }: Draining, policy: OraclePolicy): Draining {
+  return {
+    fastest: rateOf(policy).compare(rateOf(fastest)) > 0 ? policy : fastest,
+    slowest: rateOf(policy).compare(rateOf(slowest)) < 0 ? policy : slowest,
+  }
+}
+
+/** Tokens per microsecond. */
+function rateOf(policy: OraclePolicy): Rational {
+  return Rational.of(policy.limit, policy.windowUs)
+}
