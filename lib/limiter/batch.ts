@@ -1,6 +1,8 @@
+import { types } from 'node:util'
 import { rangeError, shown, typeError } from '../errors/errors'
 import type { NativeView } from '../native/engine'
 import type { Key } from '../native/key'
+import { checkObject } from '../policy/options'
 
 /** The answers to `consumeMany`, one index per key. Reuse it from batch to batch: it grows as needed. */
 export class BatchResult {
@@ -77,7 +79,8 @@ export function consumeMany(
 ): BatchResult {
   if (!Array.isArray(keys))
     throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
-  const costs = checkCosts(options?.cost ?? 1, keys.length)
+  const { cost = 1 } = options === undefined ? Object.create(null) : (checkObject('options', options, ['cost']) as BatchOptions)
+  const costs = checkCosts(cost, keys.length)
   checkKeys(keys)
   out.start(keys.length)
   const single: Single = (key, cost) => view.consume(key, cost) === 0
@@ -151,7 +154,7 @@ function allIntegers(chunk: readonly Key[]): boolean {
 function checkKeys(keys: readonly unknown[]): void {
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i]
-    if (typeof key === 'string' || Number.isSafeInteger(key) || key instanceof Uint8Array) continue
+    if (typeof key === 'string' || Number.isSafeInteger(key) || types.isUint8Array(key)) continue
     if (typeof key === 'number') {
       throw rangeError(
         'ERR_SLUICE_KEY_RANGE',

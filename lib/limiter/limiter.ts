@@ -151,11 +151,11 @@ class Core {
 
   constructor(value: LimiterOptions) {
     const options = checkObject('options', value, KNOWN_OPTIONS) as unknown as LimiterOptions
-    this.algorithm = checkChoice('algorithm', options.algorithm ?? 'token-bucket', ALGORITHMS)
+    this.algorithm = checkChoice('algorithm', byDefault(options.algorithm, 'token-bucket'), ALGORITHMS)
     this.policy = makePolicy(this.algorithm, options)
     this.#base = options
-    this.maxKeys = checkNumber('maxKeys', options.maxKeys ?? 1_000_000, MAX_KEYS)
-    const align = checkChoice('align', options.align ?? 'first-request', ALIGNMENTS)
+    this.maxKeys = checkNumber('maxKeys', byDefault(options.maxKeys, 1_000_000), MAX_KEYS)
+    const align = checkChoice('align', byDefault(options.align, 'first-request'), ALIGNMENTS)
     if (options.align !== undefined && this.algorithm !== 'fixed-window') {
       throw rangeError(
         'ERR_SLUICE_OPTION_RANGE',
@@ -200,6 +200,11 @@ class Core {
     const maxLimit = Math.max(this.policy.limit, ...[...this.tiers.values()].map(({ limit }) => limit))
     return engine.openFixedWindow({ ...options, alignToEpoch, maxLimit })
   }
+}
+
+/** Unlike `??`, lets null through to be refused. */
+function byDefault<T>(value: T | undefined, otherwise: T): T {
+  return value === undefined ? otherwise : value
 }
 
 /** Where the engine reads a user's clock, and what writes the time there before each call. */

@@ -56,8 +56,8 @@ export function makePolicy(algorithm: Algorithm, options: PolicyVariant, where =
 }
 
 function checkBurst(options: PolicyVariant, where: string, limit: number, windowNs: number): number {
-  if (options.burst === undefined && (limit / limit) * windowNs < MAX_REFILL_NS) return limit
-  const burst = checkNumber(`${where}burst`, options.burst, TOKENS)
+  if (options.burst === undefined && windowNs < MAX_REFILL_NS) return limit
+  const burst = options.burst === undefined ? limit : checkNumber(`${where}burst`, options.burst, TOKENS)
   if ((burst / limit) * windowNs >= MAX_REFILL_NS) {
     const most = Math.floor((MAX_REFILL_NS / windowNs) * limit)
     throw rangeError(
@@ -72,13 +72,12 @@ function checkBurst(options: PolicyVariant, where: string, limit: number, window
 export function varyPolicy(algorithm: Algorithm, base: PolicyOptions, value: unknown, where: string): Policy {
   const known = algorithm === 'token-bucket' ? ['limit', 'windowMs', 'burst'] : ['limit', 'windowMs']
   const variant = checkObject(where, value, known) as PolicyVariant
-  const inherited = variant.limit === undefined && base.burst !== undefined ? { burst: base.burst } : {}
-  const said = Object.fromEntries(Object.entries(variant).filter(([, option]) => option !== undefined))
-  const policy = makePolicy(
-    algorithm,
-    { limit: base.limit, windowMs: base.windowMs, ...inherited, ...said },
-    `${where}.`,
-  )
+  const options: PolicyVariant = Object.assign(Object.create(null), { limit: base.limit, windowMs: base.windowMs })
+  if (variant.limit === undefined && base.burst !== undefined) options.burst = base.burst
+  for (const [name, option] of Object.entries(variant)) {
+    if (option !== undefined) Object.assign(options, { [name]: option })
+  }
+  const policy = makePolicy(algorithm, options, `${where}.`)
   if (algorithm === 'fixed-window' && policy.windowMs !== base.windowMs) {
     throw rangeError(
       'ERR_SLUICE_OPTION_RANGE',
