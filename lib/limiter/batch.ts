@@ -79,7 +79,8 @@ export function consumeMany(
 ): BatchResult {
   if (!Array.isArray(keys))
     throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
-  const { cost = 1 } = options === undefined ? Object.create(null) : (checkObject('options', options, ['cost']) as BatchOptions)
+  const { cost = 1 } =
+    options === undefined ? Object.create(null) : (checkObject('options', options, ['cost']) as BatchOptions)
   const costs = checkCosts(cost, keys.length)
   checkKeys(keys)
   out.start(keys.length)

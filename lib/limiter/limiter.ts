@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { rangeError, shown, typeError } from '../errors/errors'
 import type { NativeLimiter } from '../native/engine'
 import { loadNative } from '../native/load'

@@ -1,26 +1,61 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { rangeError } from '../errors/errors'
 import type { NativeEngine } from './engine'
 
+let engine: NativeEngine | undefined
+
 /**
- * Loads the addon. Literal paths, so that bundlers see them: the binary that ships with the package for this platform,
- * or the one that `npm run build` made in a checkout.
+ * The addon: what a checkout built for itself, else the binary that ships for this platform. Nothing is compiled or
+ * downloaded when the package is installed.
+ * @throws RangeError ERR_SLUICE_NATIVE_LOAD with what the system said
  */
 export function loadNative(): NativeEngine {
-  const failures: string[] = []
-  for (const attempt of attempts) {
-    try {
-      return attempt() as NativeEngine
-    } catch (error) {
-      failures.push((error as Error).message.split('\n')[0] ?? String(error))
-    }
-  }
-  throw rangeError(
-    'ERR_SLUICE_NATIVE_LOAD',
-    `no native engine for ${process.platform}-${process.arch} could be loaded (in a checkout, run "npm run build"): ${failures.join('; ')}`,
-  )
+  engine ??= (loadBuilt() ?? loadPrebuilt()) as NativeEngine
+  return engine
 }
 
-const attempts: (() => unknown)[] = [
-  () => require('../../build/Release/sluice.node'),
-  () => require(`../../prebuilds/${process.platform}-${process.arch}/sluice.node`),
-]
+/** What `npm run build` makes. Not a literal path: no bundler of a dependent should look for it. */
+function loadBuilt(): unknown {
+  const path = join(__dirname, '..', '..', 'build', 'Release', 'sluice.node')
+  return existsSync(path) ? require(path) : undefined
+}
+
+/** Literal paths inside a `try`, so that bundlers take along those that exist and accept that others do not. */
+function loadPrebuilt(): unknown {
+  const platform = platformName()
+  try {
+    switch (platform) {
+      case 'linux-x64-glibc':
+        return require('../../prebuilds/linux-x64-glibc/sluice.node')
+      case 'linux-x64-musl':
+        return require('../../prebuilds/linux-x64-musl/sluice.node')
+      case 'linux-arm64-glibc':
+        return require('../../prebuilds/linux-arm64-glibc/sluice.node')
+      case 'linux-arm64-musl':
+        return require('../../prebuilds/linux-arm64-musl/sluice.node')
+      case 'darwin-x64':
+        return require('../../prebuilds/darwin-x64/sluice.node')
+      case 'darwin-arm64':
+        return require('../../prebuilds/darwin-arm64/sluice.node')
+      default:
+        throw new Error('there is no build for it')
+    }
+  } catch (error) {
+    throw rangeError(
+      'ERR_SLUICE_NATIVE_LOAD',
+      `the native engine for ${platform} could not be loaded (in a checkout, run "npm run build"): ${(error as Error).message}`,
+    )
+  }
+}
+
+/** `linux-x64-glibc`, `darwin-arm64`, ...: how the folders in prebuilds/ are named. */
+export function platformName(): string {
+  const name = `${process.platform}-${process.arch}`
+  return process.platform === 'linux' ? `${name}-${isGlibc() ? 'glibc' : 'musl'}` : name
+}
+
+function isGlibc(): boolean {
+  const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
+  return report.header?.glibcVersionRuntime !== undefined
+}

@@ -72,7 +72,10 @@ function checkBurst(options: PolicyVariant, where: string, limit: number, window
 export function varyPolicy(algorithm: Algorithm, base: PolicyOptions, value: unknown, where: string): Policy {
   const known = algorithm === 'token-bucket' ? ['limit', 'windowMs', 'burst'] : ['limit', 'windowMs']
   const variant = checkObject(where, value, known) as PolicyVariant
-  const options: PolicyVariant = Object.assign(Object.create(null), { limit: base.limit, windowMs: base.windowMs })
+  const options: PolicyVariant = Object.assign(Object.create(null), {
+    limit: base.limit,
+    windowMs: base.windowMs,
+  })
   if (variant.limit === undefined && base.burst !== undefined) options.burst = base.burst
   for (const [name, option] of Object.entries(variant)) {
     if (option !== undefined) Object.assign(options, { [name]: option })
