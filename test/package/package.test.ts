@@ -30,8 +30,13 @@ describe('the packed tarball', () => {
   }
 
   beforeAll(() => {
-    const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', project], { cwd: root, encoding: 'utf8' })
-    const [tarball] = JSON.parse(packed.slice(packed.search(/^\[/m))) as [{ filename: string; files: { path: string }[] }]
+    const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', project], {
+      cwd: root,
+      encoding: 'utf8',
+    })
+    const [tarball] = JSON.parse(packed.slice(packed.search(/^\[/m))) as [
+      { filename: string; files: { path: string }[] },
+    ]
     files = tarball.files.map(({ path }) => path)
     mkdirSync(installed, { recursive: true })
     execFileSync('tar', ['-xzf', join(project, tarball.filename), '-C', installed, '--strip-components=1'])
@@ -42,18 +47,28 @@ describe('the packed tarball', () => {
   test('carries a binary and no build file, and runs nothing on install', () => {
     expect(files.filter((path) => path.endsWith('.node'))).not.toEqual([])
     expect(files.filter((path) => /\.gyp$|^native\/|^test\/|^bench\/|^lib\//.test(path))).toEqual([])
-    const { scripts, gypfile, dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
-    expect([scripts.preinstall, scripts.install, scripts.postinstall, dependencies]).toEqual(Array(4).fill(undefined))
+    const { scripts, gypfile, dependencies } = JSON.parse(
+      readFileSync(join(installed, 'package.json'), 'utf8'),
+    )
+    expect([scripts.preinstall, scripts.install, scripts.postinstall, dependencies]).toEqual(
+      Array(4).fill(undefined),
+    )
     expect(gypfile).toBe(false)
   })
 
   test('require', () => {
-    const main = write('main.cjs', `const { Limiter } = require('sluice')\nconst { ManualClock } = require('sluice/testing')\n${CALLS}`)
+    const main = write(
+      'main.cjs',
+      `const { Limiter } = require('sluice')\nconst { ManualClock } = require('sluice/testing')\n${CALLS}`,
+    )
     expect(run(main)).toBe(PRINTED)
   })
 
   test('import', () => {
-    const main = write('main.mjs', `import { Limiter } from 'sluice'\nimport { ManualClock } from 'sluice/testing'\n${CALLS}`)
+    const main = write(
+      'main.mjs',
+      `import { Limiter } from 'sluice'\nimport { ManualClock } from 'sluice/testing'\n${CALLS}`,
+    )
     expect(run(main)).toBe(PRINTED)
   })
 
@@ -87,8 +102,10 @@ describe('the packed tarball', () => {
     ['module', 'node16', 'main.mts'],
     ['esnext', 'bundler', 'bundled.ts'],
     ['commonjs', 'node10', 'classic.ts'],
-  ])('types: %s, %s resolution', (_kind, resolution, name) => {
-    const source = `import { Limiter, type Decision, type Key } from 'sluice'
+  ])(
+    'types: %s, %s resolution',
+    (_kind, resolution, name) => {
+      const source = `import { Limiter, type Decision, type Key } from 'sluice'
       const limiter: Limiter = new Limiter({ algorithm: 'fixed-window', limit: 1, windowMs: 1000 })
       const key: Key = new Uint8Array(4)
       const decision: Decision = limiter.tier('paid').consume(key, 2)
@@ -99,9 +116,20 @@ describe('the packed tarball', () => {
       new Limiter({ limit: 1, windowMs: 1000, brust: 1 })
       // @ts-expect-error no key
       limiter.allow(undefined)`
-    const module = resolution === 'node16' ? 'node16' : resolution === 'bundler' ? 'esnext' : 'commonjs'
-    const tsc = createRequire(__filename).resolve('typescript/bin/tsc')
-    const flags = ['--noEmit', '--strict', '--target', 'es2022', '--module', module, '--moduleResolution', resolution]
-    expect(run(tsc, ...flags, write(name, source))).toBe('')
-  }, 60_000)
+      const module = resolution === 'node16' ? 'node16' : resolution === 'bundler' ? 'esnext' : 'commonjs'
+      const tsc = createRequire(__filename).resolve('typescript/bin/tsc')
+      const flags = [
+        '--noEmit',
+        '--strict',
+        '--target',
+        'es2022',
+        '--module',
+        module,
+        '--moduleResolution',
+        resolution,
+      ]
+      expect(run(tsc, ...flags, write(name, source))).toBe('')
+    },
+    60_000,
+  )
 })
