@@ -110,7 +110,7 @@ class TokenBucket {
     const std::uint64_t missing = reading.blocked ? reading.spentAtEnd : reading.spent;
     const auto credit = static_cast<std::uint64_t>(std::min(asking - refilled, Uint128{missing}));
     if (credit == 0) return step;
-    step.next = reading.blocked ? reblock(drain, entry, missing - credit)
+    step.next = reading.blocked ? reblock(drain, drainIndex, entry, missing - credit)
                                 : encode(reading.fullAt - credit, drainIndex);
     step.write = true;
     step.amount = credit / drain.unitsPerToken;
@@ -120,27 +120,26 @@ class TokenBucket {
   // Takes up to `tokens`, admitted or not, but never below empty.
   static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
                        std::uint64_t tokens) {
-    const bool blocked = Block::is(entry) && Block::decode(entry).active(nowNs);
-    const std::uint32_t index = blocked ? Block::ownMeta(entry) : asked;
-    const Policy& policy = book[index];
-    const Reading reading = read(book, index, entry, nowNs);
-    const std::uint64_t missing = reading.blocked ? reading.spentAtEnd : reading.spent;
+    const Policy& policy = book[asked];
+    const Reading reading = read(book, asked, entry, nowNs);
+    const std::uint64_t missing =
+        reading.blocked ? convert(reading.spentAtEnd, *reading.drain, policy) : reading.spent;
     const std::uint64_t wanted = std::min(tokens, policy.burst) * policy.unitsPerToken;
     const std::uint64_t taken = std::min(wanted, saturatingSub(policy.capacity, missing));
     if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
-    Step step = spend(policy, index, nowNs, missing + taken);
-    if (reading.blocked) step.next = reblock(policy, entry, missing + taken);
+    Step step = spend(policy, asked, nowNs, missing + taken);
+    if (reading.blocked) step.next = reblock(policy, asked, entry, missing + taken);
     step.amount = taken / policy.unitsPerToken;
     return step;
   }
 
   // Denies everything until `untilNs`. The bucket goes on refilling; what is still missing then is kept.
-  static Step block(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs,
+  static Step block(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
                     std::uint64_t untilNs) {
     Block block{Block::untilMsOf(untilNs), 0};
     if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs)
       return {entry, false, Outcome::kBlocked, 0};
-    const std::uint32_t drainIndex = Block::ownMeta(entry);
+    const std::uint32_t drainIndex = live(book, entry, nowNs) ? Block::ownMeta(entry) : asked;
     const Policy& drain = book[drainIndex];
     const Reading reading = read(book, drainIndex, entry, nowNs);
     const std::uint64_t left = saturatingSub(reading.fullAt, drain.scale.at(block.untilNs()));
@@ -218,15 +217,16 @@ class TokenBucket {
     if (payload == kPayloadMask) return {payload - 1, meta};
     return {payload == 0 && fullAt != 0 ? 1 : payload, meta};
   }
-  // Times of a policy that wraps stand for the one nearest the present that ends in the same 60 bits, at most
-  // kWrapAhead in the future. (At 10^9 tokens a second they wrap in 36 years, and no bucket takes longer than
-  // 4 months to fill; what lies further back is a full bucket.)
+  // Times of a policy that wraps stand for the last past one that ends in the same 60 bits, which is a full
+  // bucket, or for one that a charge up to 78 hours ahead of the present could have written. (At 10^9 tokens
+  // a second times wrap in 36 years. A bucket that was left alone for a multiple of that may be taken for an
+  // empty one.)
   static constexpr std::uint64_t decode(const Policy& policy, std::uint64_t payload, std::uint64_t present) {
     if (!policy.wraps || payload == 0) return payload;
     const std::uint64_t ahead = (payload - present) & kPayloadMask;
-    return ahead <= kWrapAhead ? present + ahead : 0;
+    return ahead <= policy.capacity + kWrapAhead ? present + ahead : 0;
   }
-  static constexpr std::uint64_t kWrapAhead = std::uint64_t{1} << 57;
+  static constexpr std::uint64_t kWrapAhead = std::uint64_t{1} << 48;
 
   // An entry as policy `asked` sees it.
   struct Reading {
@@ -259,9 +259,11 @@ class TokenBucket {
     return reading;
   }
 
-  static Entry reblock(const Policy& drain, const Entry& entry, std::uint64_t spentAtEnd) {
-    const std::uint64_t units = mulDivCeil(spentAtEnd, Block::kUnitsPerToken, drain.unitsPerToken);
-    return Block{Block::decode(entry).untilMs, units}.encode(Block::ownMeta(entry));
+  // The same block, at whose end `spentAtEnd` will be missing and drain under the policy of that index.
+  static Entry reblock(const Policy& policy, std::uint32_t index, const Entry& entry,
+                       std::uint64_t spentAtEnd) {
+    const std::uint64_t units = mulDivCeil(spentAtEnd, Block::kUnitsPerToken, policy.unitsPerToken);
+    return Block{Block::decode(entry).untilMs, units}.encode(index);
   }
 
   static std::uint64_t convert(std::uint64_t units, const Policy& from, const Policy& to) {
@@ -272,10 +274,11 @@ class TokenBucket {
     return {encode(policy.scale.at(nowNs) + spent, index), true, Outcome::kAllowed, 0};
   }
 
-  // What refilled in the last `ageNs`, also if that began before the table did.
+  // What refilled in the last `ageNs`, rounded up; also if that began before the table did.
   static std::uint64_t refilledSince(const Policy& policy, std::uint64_t nowNs, std::uint64_t ageNs) {
+    if (ageNs == 0) return 0;
     if (ageNs > nowNs) return policy.scale.atOrAfter(ageNs);
-    return policy.scale.at(nowNs) - policy.scale.at(nowNs - ageNs);
+    return policy.scale.atOrAfter(nowNs) - policy.scale.at(nowNs - ageNs);
   }
 
   static std::uint64_t waitFor(const Policy& policy, const Reading& reading, std::uint64_t nowNs,
