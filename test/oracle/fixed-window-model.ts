@@ -97,7 +97,12 @@ export class FixedWindowModel implements KeyModel {
     this.#advance(nowUs)
     const open = this.#window
     const endUs = nowUs + resetAfterUs
-    if (open === undefined) return endUs === (this.#blockedUntilUs ?? nowUs)
+    const isNone = endUs === (this.#blockedUntilUs ?? nowUs)
+    if (open === undefined) return isNone
+    if (isNone && this.#blockedUntilUs !== undefined && open.count.lo === 0n) {
+      this.#window = undefined
+      return true
+    }
     const latest = open.adopted || this.#epoch ? open.endUs : open.endUs + this.#stepUs
     if (endUs < open.endUs || endUs > latest) return false
     open.endUs = endUs

@@ -71,7 +71,7 @@ class Lockstep {
   }
 
   #peek({ atMs, key, tier, answer }: Event & { op: 'peek' }): void {
-    if (this.#oracle.resetSlackUs > 0n && !this.#oracle.adoptReset(atMs, key, answer.resetAfterMs)) {
+    if (!this.#oracle.adoptReset(atMs, key, answer.resetAfterMs)) {
       this.#fail('the window should end earlier, or not so early')
     }
     this.#decision(answer, this.#oracle.peek(atMs, key, tier))

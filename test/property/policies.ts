@@ -102,6 +102,6 @@ export const anyWindow: fc.Arbitrary<OracleSettings> = fc
   .map(({ rate, align, tier }) => {
     const tiers: Record<string, TierSettings> = {}
     if (tier !== undefined)
-      tiers['paid'] = { limit: clamp(tier, 1, Math.min(rate.windowMs * 1e6, MAX_TOKENS)) }
+      tiers['paid'] = { limit: clamp(tier, 1, Math.min(Math.round(rate.windowMs * 1e6), MAX_TOKENS)) }
     return { algorithm: 'fixed-window', ...rate, align, tiers }
   })
