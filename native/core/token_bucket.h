@@ -139,7 +139,9 @@ class TokenBucket {
     Block block{Block::untilMsOf(untilNs), 0};
     if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs)
       return {entry, false, Outcome::kBlocked, 0};
-    const std::uint32_t drainIndex = live(book, entry, nowNs) ? Block::ownMeta(entry) : asked;
+    // An entry without information is as good as none: the bucket is full, and drains as `asked` from here on.
+    if (!live(book, entry, nowNs)) return {block.encode(asked), true, Outcome::kBlocked, 0};
+    const std::uint32_t drainIndex = Block::ownMeta(entry);
     const Policy& drain = book[drainIndex];
     const Reading reading = read(book, drainIndex, entry, nowNs);
     const std::uint64_t left = saturatingSub(reading.fullAt, drain.scale.at(block.untilNs()));
