@@ -139,7 +139,8 @@ class TokenBucket {
     Block block{Block::untilMsOf(untilNs), 0};
     if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs)
       return {entry, false, Outcome::kBlocked, 0};
-    // An entry without information is as good as none: the bucket is full, and drains as `asked` from here on.
+    // An entry without information is as good as none: the bucket is full, and drains as `asked` from here
+    // on.
     if (!live(book, entry, nowNs)) return {block.encode(asked), true, Outcome::kBlocked, 0};
     const std::uint32_t drainIndex = Block::ownMeta(entry);
     const Policy& drain = book[drainIndex];
