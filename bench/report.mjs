@@ -1,7 +1,9 @@
 // The printed result: tables of at most 100 columns, then what was lost.
 
 import { ALGORITHMS, BASELINES, LOADS } from './jobs.mjs'
+import { lossText } from './losses.mjs'
 import { quantile } from './results.mjs'
+import { digits, TITLES, wrapped } from './text.mjs'
 
 /**
  * @typedef {import('./goals.mjs').Goal} Goal
@@ -13,15 +15,6 @@ import { quantile } from './results.mjs'
 
 /** A floor that varies by more than this from round to round tells of a noisy machine. */
 const CALM_SPREAD = 0.05
-
-/** @type {Record<string, string>} */
-const TITLES = {
-  floor: 'floor (native, does nothing)',
-  'window-now': 'Map window, Date.now',
-  'window-cached': 'Map window, cached clock',
-  'bucket-now': 'Map bucket, Date.now',
-  'bucket-cached': 'Map bucket, cached clock',
-}
 
 /** @param {{ results: Results, goals: Goal[], machine: Machine, plan: Plan, loadAfter: number }} run */
 export function report({ results, goals, machine, plan, loadAfter }) {
@@ -88,8 +81,8 @@ function timeRow(name, label, rivals, results, goals) {
 
 /** @param {string} label @param {string} figure @param {string} quartiles @param {string} floor @param {...string} rest */
 function line(label, figure, quartiles, floor, ...rest) {
-  const columns = rest[0]?.includes(' ') ? `   ${rest[0]}` : rest.map((text) => text.padStart(9)).join('')
-  return `${label.padEnd(30)}${figure.padStart(7)}${quartiles.padStart(16)}${floor.padStart(9)}${columns}`.trimEnd()
+  const columns = rest[0]?.includes(' ') ? `  ${rest[0]}` : rest.map((text) => text.padStart(8)).join('')
+  return `${label.padEnd(27)}${figure.padStart(7)}${quartiles.padStart(15)}${floor.padStart(8)}${columns}`.trimEnd()
 }
 
 /** @param {Goal[]} goals @param {string} row */
@@ -102,11 +95,6 @@ function verdict(goals, row) {
 /** @param {number | undefined} ratio */
 function times(ratio) {
   return ratio === undefined ? '-' : `${ratio.toFixed(2)}x`
-}
-
-/** @param {number} value */
-function digits(value) {
-  return value < 100 ? value.toFixed(1) : value.toFixed(0)
 }
 
 /** @param {Results} results */
@@ -146,7 +134,7 @@ function memoryTable(results) {
     const at80 = Number(results.median(job, 'bytesPerKeyAt80'))
     const used = Number(results.median(job, 'occupancy')) * 100
     const evicted = Number(results.median(job, 'evictedLive'))
-    return `${`sluice, ${name}`.padEnd(30)}${made.toFixed(2)} B per key of maxKeys; ${at80.toFixed(2)} B per key with ${used.toFixed(0)} % of the slots in use (${evicted} evicted)`
+    return `${`sluice, ${name}`.padEnd(30)}${made.toFixed(2)} B a key of maxKeys; ${at80.toFixed(2)} B a key, ${used.toFixed(0)} % of slots in use (${evicted} evicted)`
   })
   return rows.length === 0 ? '' : ["Memory by the table's own account (1 M maxKeys)", ...rows].join('\n')
 }
@@ -162,11 +150,22 @@ function goalTable(goals) {
 }
 
 /** @param {Results} results @param {Plan} plan */
+function sampleText(results, plan) {
+  const counts = plan.loads.flatMap((load) =>
+    ['allow/floor', 'allow/window-now', 'allow/bucket', 'consumeMany/bucket'].flatMap(
+      (rest) => results.samples(`${load}/${rest}`) || [],
+    ),
+  )
+  if (counts.length === 0) return ''
+  return `Over all rounds a figure has ${Math.min(...counts)} to ${Math.max(...counts)} samples of 4096 decisions.`
+}
+
+/** @param {Results} results @param {Plan} plan */
 function notes(results, plan) {
   const lines = [
-    `Each figure is the median of ${plan.rounds} rounds, each in its own process; a ratio is the median of the ratios within`,
-    'the rounds. "Times as fast": above 1 sluice is faster. The Map does less: it answers only yes or no, evicts',
-    'nothing, grows without bound, and leaves every key to the garbage collector. How it is done: bench/METHOD.md.',
+    wrapped(
+      `Each figure is the median of ${plan.rounds} rounds, each in a process of its own; a ratio is the median of the ratios within the rounds. ${sampleText(results, plan)} "Times as fast": above 1 sluice is faster. The Map does less: it answers only yes or no, evicts nothing, grows without bound, and leaves every key to the garbage collector. How it is done: bench/METHOD.md.`,
+    ),
   ]
   for (const load of plan.loads) {
     const floors = results.values(`${load}/allow/floor`)
@@ -178,31 +177,4 @@ function notes(results, plan) {
       )
   }
   return lines.join('\n')
-}
-
-/** One sentence for every goal missed and every case in which a Map was faster. @param {Results} results @param {Goal[]} goals */
-function lossText(results, goals) {
-  const missed = goals
-    .filter(({ isMet }) => !isMet)
-    .map(
-      ({ text, bound, wanted, got }) =>
-        `Goal missed: ${text} is ${got.toFixed(2)}, wanted at ${bound} ${wanted}.`,
-    )
-  const slower = Object.entries(LOADS).flatMap(([load, { title, operations, rivals }]) =>
-    operations.flatMap((operation) =>
-      ALGORITHMS.flatMap((algorithm) => {
-        const name = `${load}/${operation}/${algorithm}`
-        const faster = BASELINES.filter(
-          (baseline) => (results.ratio(`${rivals}/allow/${baseline}`, name) ?? 1) < 1,
-        )
-        if (faster.length === 0) return []
-        const list = faster.map(
-          (baseline) =>
-            `${TITLES[baseline]} ${digits(Number(results.median(`${rivals}/allow/${baseline}`)))}`,
-        )
-        return `Slower: ${operation}, ${algorithm}, ${title}: ${digits(Number(results.median(name)))} ns against ${list.join('; ')}.`
-      }),
-    ),
-  )
-  return [...missed, ...slower].join('\n')
 }

@@ -271,6 +271,26 @@ export const tokenBucketScenarios: Scenario[] = [
     ],
   },
   {
+    name: 'bucket: blocks under another tier than the last charge',
+    policy: {
+      ...tenPerSecond,
+      tiers: { paid: { limit: 1000 }, tiny: { limit: 1, burst: 2, windowMs: 60_000 } },
+    },
+    steps: [
+      [0, 'consume', 'k', 1, tiny],
+      [60_000, 'block', 'k', 10, paid],
+      [60_010, 'peek', 'k', tiny],
+      [60_010, 'consume', 'k', 1000, paid],
+      [62_000, 'block', 'k', 10, tiny],
+      [62_010, 'peek', 'k'],
+      [62_010, 'block', 'k', 1000],
+      [62_010, 'penalize', 'k', 2, tiny],
+      [63_010, 'peek', 'k', tiny],
+      [93_010, 'reset', 'k', tiny],
+      [93_010, 'peek', 'k', tiny],
+    ],
+  },
+  {
     name: 'bucket: reset forgets one key and no other',
     policy: tenPerSecond,
     steps: [

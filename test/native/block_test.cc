@@ -1,4 +1,5 @@
-// Blocks as they are stored: until when, and how much is spent at their end, within the rounding that block.h states.
+// Blocks as they are stored: until when, and how much is spent at their end, within the rounding that block.h
+// states.
 #include "core/block.h"
 
 #include "random.h"
@@ -27,7 +28,8 @@ bool roundsWithinBounds(std::uint64_t untilMs, std::uint64_t spentUnits) {
 }  // namespace
 
 TEST(small_amounts_are_exact) {
-  for (std::uint64_t units = 0; units <= 0xfff; ++units) CHECK_EQ(Block::decode(Block{1, units}.encode(0)).spentUnits, units);
+  for (std::uint64_t units = 0; units <= 0xfff; ++units)
+    CHECK_EQ(Block::decode(Block{1, units}.encode(0)).spentUnits, units);
 }
 
 TEST(whole_tokens_up_to_4095_are_exact) {
@@ -47,7 +49,8 @@ TEST(amounts_round_up_by_less_than_one_in_2048) {
 TEST(amounts_around_powers_of_two_round_within_bounds) {
   for (unsigned bit = 0; bit <= 63; ++bit) {
     const std::uint64_t power = std::uint64_t{1} << bit;
-    for (const std::uint64_t units : {power - 1, power, power + 1, power + power / 2048, power + power / 2048 + 1}) {
+    for (const std::uint64_t units :
+         {power - 1, power, power + 1, power + power / 2048, power + power / 2048 + 1}) {
       if (units <= kMaxSpentUnits) CHECK(roundsWithinBounds(5, units));
     }
   }
@@ -72,7 +75,8 @@ TEST(the_algorithms_meta_survives) {
 }
 
 TEST(an_end_out_of_reach_is_the_last_one) {
-  for (const std::uint64_t untilMs : {Block::kMaxUntilMs, Block::kMaxUntilMs + 1, std::uint64_t{1} << 50, ~std::uint64_t{0}}) {
+  for (const std::uint64_t untilMs :
+       {Block::kMaxUntilMs, Block::kMaxUntilMs + 1, std::uint64_t{1} << 50, ~std::uint64_t{0}}) {
     for (const std::uint64_t spent : {std::uint64_t{0}, std::uint64_t{1}, kMaxSpentUnits}) {
       const Entry entry = Block{untilMs, spent}.encode(0);
       CHECK_EQ(Block::decode(entry).untilMs, Block::kMaxUntilMs);

@@ -7,7 +7,8 @@ namespace check {
 
 class BucketModel {
  public:
-  explicit BucketModel(const sluice::TokenBucket::Spec& spec, std::uint64_t startNs) : spec_(spec), nowNs_(startNs) {}
+  explicit BucketModel(const sluice::TokenBucket::Spec& spec, std::uint64_t startNs)
+      : spec_(spec), nowNs_(startNs) {}
 
   void advanceTo(std::uint64_t nowNs) {
     const sluice::Uint128 refilled = sluice::Uint128{nowNs - nowNs_} * spec_.limit;
@@ -40,11 +41,15 @@ class BucketModel {
   std::uint64_t resetAfterNs() const { return nsToRefill(spent_); }
 
   // Beyond the capacity, by how much; for bounds on an engine that rounds.
-  sluice::Uint128 overdraft() const { return spent_ > scaled(spec_.burst) ? spent_ - scaled(spec_.burst) : 0; }
+  sluice::Uint128 overdraft() const {
+    return spent_ > scaled(spec_.burst) ? spent_ - scaled(spec_.burst) : 0;
+  }
   sluice::Uint128 missingFor(std::uint64_t cost) const {
     return fits(cost) ? 0 : spent_ + scaled(cost) - scaled(spec_.burst);
   }
-  sluice::Uint128 spare(std::uint64_t cost) const { return fits(cost) ? scaled(spec_.burst) - spent_ - scaled(cost) : 0; }
+  sluice::Uint128 spare(std::uint64_t cost) const {
+    return fits(cost) ? scaled(spec_.burst) - spent_ - scaled(cost) : 0;
+  }
   sluice::Uint128 scaled(std::uint64_t tokens) const { return sluice::Uint128{tokens} * spec_.windowNs; }
 
  private:

@@ -2,9 +2,9 @@
 //
 //   TEST(name) { CHECK(condition); CHECK_EQ(actual, expected); }
 //
-// A failed check prints file, line and values, is counted, and does not end the test; a check returns whether it held,
-// so a loop can stop at the first failure. Checks may be used from several threads. The program's last line is
-// "N passed, N failed" (tests), and it exits with 1 if any failed.
+// A failed check prints file, line and values, is counted, and does not end the test; a check returns whether
+// it held, so a loop can stop at the first failure. Checks may be used from several threads. The program's
+// last line is "N passed, N failed" (tests), and it exits with 1 if any failed.
 #pragma once
 
 #include <atomic>
@@ -134,8 +134,8 @@ inline int runAll() {
 
 }  // namespace check
 
-#define TEST(name)                                                     \
-  static void test_##name();                                           \
+#define TEST(name)                                                      \
+  static void test_##name();                                            \
   static const check::Registration register_##name(#name, test_##name); \
   static void test_##name()
 #define CHECK(condition) check::isTrue(__FILE__, __LINE__, #condition, (condition))

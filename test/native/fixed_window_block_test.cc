@@ -90,13 +90,15 @@ TEST(counts_outlive_a_block_rounded_up_at_most) {
   Random random = check::seeded("window blocks", 1);
   for (int i = 0; i < check::scaled(200'000); ++i) {
     const std::uint64_t limit = random.magnitude(kHour), count = random.between(1, limit);
-    const FixedWindow::Book book = bookOf(kHour, limit, random.oneIn(2) ? Align::kEpoch : Align::kFirstRequest);
+    const FixedWindow::Book book =
+        bookOf(kHour, limit, random.oneIn(2) ? Align::kEpoch : Align::kFirstRequest);
     Key key(book);
     const std::uint64_t untilNs = random.between(1, 3'599'999) * kNsPerMs;
     CHECK_EQ(key.allow(0, count), Outcome::kAllowed);
     key.block(0, untilNs);
     const std::uint64_t exact = limit - count, remaining = key.peek(untilNs).remaining;
-    const bool fine = CHECK(remaining <= exact && remaining + count / 2048 >= exact) && CHECK(count > 4095 || remaining == exact);
+    const bool fine = CHECK(remaining <= exact && remaining + count / 2048 >= exact) &&
+                      CHECK(count > 4095 || remaining == exact);
     if (!fine) return check::note("limit, count, until:", limit, count, untilNs);
   }
 }
@@ -156,10 +158,13 @@ TEST(a_step_back_of_eleven_seconds_heals_or_waits_but_never_mints) {
 TEST(random_steps_back_neither_mint_nor_lock_out) {
   Random random = check::seeded("window steps back", 2);
   for (int i = 0; i < check::scaled(200'000); ++i) {
-    const std::uint64_t windowNs = random.between(1, 1'000'000) * kNsPerMs, limit = random.magnitude(1'000'000);
-    const FixedWindow::Book book = bookOf(windowNs, limit, random.oneIn(2) ? Align::kEpoch : Align::kFirstRequest);
+    const std::uint64_t windowNs = random.between(1, 1'000'000) * kNsPerMs,
+                        limit = random.magnitude(1'000'000);
+    const FixedWindow::Book book =
+        bookOf(windowNs, limit, random.oneIn(2) ? Align::kEpoch : Align::kFirstRequest);
     Key key(book);
-    const std::uint64_t beforeNs = random.between(100 * kDay, 100 * kYear), afterNs = beforeNs - random.magnitude(100 * kDay);
+    const std::uint64_t beforeNs = random.between(100 * kDay, 100 * kYear),
+                        afterNs = beforeNs - random.magnitude(100 * kDay);
     key.penalize(beforeNs, random.between(1, limit));
     const std::uint64_t levelBefore = key.peek(beforeNs).remaining;
     const Decision after = key.consume(afterNs, limit);

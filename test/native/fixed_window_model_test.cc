@@ -1,4 +1,5 @@
-// The fixed window against exact arithmetic, over random schedules of charges, refunds and penalties in two tiers.
+// The fixed window against exact arithmetic, over random schedules of charges, refunds and penalties in two
+// tiers.
 #include "core/fixed_window.h"
 
 #include "random.h"
@@ -30,21 +31,29 @@ struct Setup {
 
 std::uint64_t randomCost(Random& random, std::uint64_t limit) {
   switch (random.below(8)) {
-    case 0: return 0;
-    case 1: return limit - 1;
-    case 2: return limit;
-    case 3: return limit + 1;
-    default: return random.magnitude(limit);
+    case 0:
+      return 0;
+    case 1:
+      return limit - 1;
+    case 2:
+      return limit;
+    case 3:
+      return limit + 1;
+    default:
+      return random.magnitude(limit);
   }
 }
 
-bool consumesAlike(Key& key, WindowModel& model, const Setup& setup, std::uint32_t tier, std::uint64_t nowNs, std::uint64_t cost) {
+bool consumesAlike(Key& key, WindowModel& model, const Setup& setup, std::uint32_t tier, std::uint64_t nowNs,
+                   std::uint64_t cost) {
   const std::uint64_t limit = tier == 0 ? setup.limit : setup.otherLimit;
   const Decision actual = key.consume(nowNs, cost, tier);
   const bool fits = cost == 0 || model.fits(limit, cost);
   const Outcome expected = cost > limit ? Outcome::kTooCostly : fits ? Outcome::kAllowed : Outcome::kLimited;
   if (expected == Outcome::kAllowed && cost != 0) model.spend(cost);
-  const std::uint64_t retryNs = expected == Outcome::kTooCostly ? sluice::kNever : expected == Outcome::kLimited ? model.resetAfterNs() : 0;
+  const std::uint64_t retryNs = expected == Outcome::kTooCostly ? sluice::kNever
+                                : expected == Outcome::kLimited ? model.resetAfterNs()
+                                                                : 0;
   return CHECK_EQ(actual.outcome, expected) && CHECK_EQ(actual.remaining, model.remaining(limit)) &&
          CHECK_EQ(actual.retryAfterNs, retryNs) && CHECK_EQ(actual.resetAfterNs, model.resetAfterNs());
 }
@@ -54,18 +63,22 @@ bool actsAlike(Random& random, Key& key, WindowModel& model, const Setup& setup,
   const std::uint64_t limit = tier == 0 ? setup.limit : setup.otherLimit, amount = randomCost(random, limit);
   if (random.below(10) < 7) return consumesAlike(key, model, setup, tier, nowNs, amount);
   if (random.oneIn(2)) return CHECK_EQ(key.penalize(nowNs, amount, tier), model.penalize(limit, amount));
-  const std::uint64_t ageNs = random.oneIn(2) ? 0 : random.magnitude(setup.windowNs) / setup.gridNs * setup.gridNs;
+  const std::uint64_t ageNs =
+      random.oneIn(2) ? 0 : random.magnitude(setup.windowNs) / setup.gridNs * setup.gridNs;
   return CHECK_EQ(key.refund(nowNs, amount, ageNs, tier), model.refund(amount, ageNs));
 }
 
 bool run(Random& random, const Setup& setup, int steps) {
   auto book = FixedWindow::Book::make(setup.windowNs, std::max(setup.limit, setup.otherLimit), setup.align);
-  CHECK(book.has_value() && book->add({setup.limit}).has_value() && book->add({setup.otherLimit}).has_value());
+  CHECK(book.has_value() && book->add({setup.limit}).has_value() &&
+        book->add({setup.otherLimit}).has_value());
   Key key(*book);
   WindowModel model(setup.windowNs, setup.align);
   std::uint64_t nowNs = random.magnitude(kHorizonNs / 8) / setup.gridNs * setup.gridNs;
   for (int i = 0; i < steps && nowNs < kHorizonNs / 4; ++i) {
-    nowNs += random.oneIn(3) ? 0 : random.magnitude(setup.windowNs + setup.windowNs / 4) / setup.gridNs * setup.gridNs;
+    nowNs += random.oneIn(3)
+                 ? 0
+                 : random.magnitude(setup.windowNs + setup.windowNs / 4) / setup.gridNs * setup.gridNs;
     model.advanceTo(nowNs);
     if (actsAlike(random, key, model, setup, nowNs)) continue;
     check::note("window, limits:", setup.windowNs, setup.limit, setup.otherLimit);
@@ -76,8 +89,10 @@ bool run(Random& random, const Setup& setup, int steps) {
 }
 
 Setup randomSetup(Random& random, std::uint64_t gridNs, std::uint64_t mostLimit) {
-  const std::uint64_t windowNs = random.magnitude(366 * kDay / gridNs) * gridNs, most = std::min(windowNs, mostLimit);
-  return {windowNs, random.magnitude(most), random.magnitude(most), gridNs, random.oneIn(2) ? Align::kEpoch : Align::kFirstRequest};
+  const std::uint64_t windowNs = random.magnitude(366 * kDay / gridNs) * gridNs,
+                      most = std::min(windowNs, mostLimit);
+  return {windowNs, random.magnitude(most), random.magnitude(most), gridNs,
+          random.oneIn(2) ? Align::kEpoch : Align::kFirstRequest};
 }
 
 }  // namespace

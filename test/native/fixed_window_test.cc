@@ -1,4 +1,5 @@
-// The fixed window, by example: costs, alignment, refunds, penalties, blocks, clock steps, limits of every size.
+// The fixed window, by example: costs, alignment, refunds, penalties, blocks, clock steps, limits of every
+// size.
 #include "core/fixed_window.h"
 
 #include "random.h"
@@ -26,7 +27,8 @@ constexpr std::uint64_t kYear = 36525 * kDay / 100;
 constexpr std::uint64_t kTwo31 = std::uint64_t{1} << 31, kTwo32Plus1 = (std::uint64_t{1} << 32) + 1;
 constexpr std::uint32_t kFree = 0, kPaid = 1;
 
-FixedWindow::Book bookOf(std::uint64_t windowNs, const std::vector<std::uint64_t>& limits, Align align = Align::kFirstRequest) {
+FixedWindow::Book bookOf(std::uint64_t windowNs, const std::vector<std::uint64_t>& limits,
+                         Align align = Align::kFirstRequest) {
   auto book = FixedWindow::Book::make(windowNs, *std::max_element(limits.begin(), limits.end()), align);
   CHECK(book.has_value());
   for (const std::uint64_t limit : limits) CHECK(book->add({limit}).has_value());
@@ -38,9 +40,24 @@ struct Size {
 };
 const std::vector<Size>& extremes() {
   static const std::vector<Size> sizes = {
-      {1, 1},          {7, 3},           {100, 100},        {127, 1},         {128, 128},           {1000, 1},
-      {kSecond, 1},    {kSecond, 1000},  {kDay, 1},         {kSecond, kSecond}, {60 * kSecond, kTwo31}, {60 * kSecond, kTwo32Plus1},
-      {kYear, kTwo31}, {kMaxTokens, kMaxTokens}, {100 * kYear, kMaxTokens}, {100 * kYear, 1}, {kSecond, (1 << 18) - 1}, {kSecond, (1 << 19) - 1},
+      {1, 1},
+      {7, 3},
+      {100, 100},
+      {127, 1},
+      {128, 128},
+      {1000, 1},
+      {kSecond, 1},
+      {kSecond, 1000},
+      {kDay, 1},
+      {kSecond, kSecond},
+      {60 * kSecond, kTwo31},
+      {60 * kSecond, kTwo32Plus1},
+      {kYear, kTwo31},
+      {kMaxTokens, kMaxTokens},
+      {100 * kYear, kMaxTokens},
+      {100 * kYear, 1},
+      {kSecond, (1 << 18) - 1},
+      {kSecond, (1 << 19) - 1},
   };
   return sizes;
 }
@@ -50,20 +67,21 @@ const std::vector<Size>& extremes() {
 TEST(a_script_of_charges) {
   const FixedWindow::Book book = bookOf(kSecond, {10});
   Key key(book);
-  check::play(key, {
-                       {500'000, Verb::kConsume, 0, kOk, 10},
-                       {500'000, Verb::kConsume, 11, kTooCostly, 10, sluice::kNever},
-                       {600'000, Verb::kConsume, 9, kOk, 1},  // opens the window [0.6 s, 1.6 s)
-                       {700'000, Verb::kConsume, 2, kLimited, 1, 900'000},
-                       {700'000, Verb::kConsume, 1, kOk, 0},
-                       {700'000, Verb::kConsume, 0, kOk, 0},
-                       {1'599'999, Verb::kConsume, 1, kLimited, 0, 1},
-                       {1'600'000, Verb::kPeek, 1, kOk, 10},
-                       {1'700'000, Verb::kConsume, 11, kTooCostly, 10, sluice::kNever},
-                       {1'800'000, Verb::kConsume, 10, kOk, 0},  // [1.8 s, 2.8 s): what was refused opened none
-                       {2'799'999, Verb::kConsume, 1, kLimited, 0, 1},
-                       {2'800'000, Verb::kConsume, 1, kOk, 9},
-                   });
+  check::play(key,
+              {
+                  {500'000, Verb::kConsume, 0, kOk, 10},
+                  {500'000, Verb::kConsume, 11, kTooCostly, 10, sluice::kNever},
+                  {600'000, Verb::kConsume, 9, kOk, 1},  // opens the window [0.6 s, 1.6 s)
+                  {700'000, Verb::kConsume, 2, kLimited, 1, 900'000},
+                  {700'000, Verb::kConsume, 1, kOk, 0},
+                  {700'000, Verb::kConsume, 0, kOk, 0},
+                  {1'599'999, Verb::kConsume, 1, kLimited, 0, 1},
+                  {1'600'000, Verb::kPeek, 1, kOk, 10},
+                  {1'700'000, Verb::kConsume, 11, kTooCostly, 10, sluice::kNever},
+                  {1'800'000, Verb::kConsume, 10, kOk, 0},  // [1.8 s, 2.8 s): what was refused opened none
+                  {2'799'999, Verb::kConsume, 1, kLimited, 0, 1},
+                  {2'800'000, Verb::kConsume, 1, kOk, 9},
+              });
 }
 
 TEST(a_script_of_charges_with_windows_of_the_epoch) {
@@ -115,7 +133,8 @@ TEST(a_refund_never_credits_the_next_window_of_the_epoch) {
   for (const Size& size : extremes()) {
     if (size.windowNs < 1000) continue;
     const FixedWindow::Book book = bookOf(size.windowNs, {size.limit}, Align::kEpoch);
-    for (const std::uint64_t beforeNs : {std::uint64_t{1}, size.windowNs / 1'000'000 + 1, size.windowNs / 10}) {
+    for (const std::uint64_t beforeNs :
+         {std::uint64_t{1}, size.windowNs / 1'000'000 + 1, size.windowNs / 10}) {
       Key key(book);
       CHECK_EQ(key.allow(size.windowNs - beforeNs, 1), Outcome::kAllowed);
       CHECK_EQ(key.allow(size.windowNs + beforeNs, 1), Outcome::kAllowed);
@@ -134,7 +153,8 @@ TEST(costs_around_the_limit_at_every_extreme) {
         const Decision first = key.consume(kSecond, cost);
         CHECK_EQ(first.outcome, cost > size.limit ? Outcome::kTooCostly : Outcome::kAllowed);
         CHECK_EQ(first.remaining, cost > size.limit ? size.limit : size.limit - cost);
-        if (cost == size.limit && !key.retryIsExact(kSecond, 1)) check::note("window, limit:", size.windowNs, size.limit);
+        if (cost == size.limit && !key.retryIsExact(kSecond, 1))
+          check::note("window, limit:", size.windowNs, size.limit);
       }
     }
   }
@@ -145,23 +165,27 @@ TEST(costs_around_the_limit_at_every_extreme) {
 TEST(windows_are_as_long_as_they_should_be) {
   check::Random random = check::seeded("window lengths", 1);
   for (const Size& size : extremes()) {
-    const FixedWindow::Book first = bookOf(size.windowNs, {size.limit}), epoch = bookOf(size.windowNs, {size.limit}, Align::kEpoch);
+    const FixedWindow::Book first = bookOf(size.windowNs, {size.limit}),
+                            epoch = bookOf(size.windowNs, {size.limit}, Align::kEpoch);
     const unsigned bits = std::max(18U, sluice::bitWidth(size.limit + 1));
-    const std::uint64_t stepNs = (std::uint64_t{1} << (bits - 8)) + size.windowNs / (std::uint64_t{1} << (70 - bits));
+    const std::uint64_t stepNs =
+        (std::uint64_t{1} << (bits - 8)) + size.windowNs / (std::uint64_t{1} << (70 - bits));
     for (int i = 0; i < 2000; ++i) {
       const std::uint64_t nowNs = random.oneIn(2) ? random.magnitude(40 * kYear) : random.below(40 * kYear);
       const std::uint64_t lengthNs = Key(first).consume(nowNs, 1).resetAfterNs;
       const std::uint64_t leftNs = Key(epoch).consume(nowNs, 1).resetAfterNs;
       const bool fine = CHECK(lengthNs >= size.windowNs && lengthNs <= size.windowNs + stepNs) &&
                         CHECK_EQ(leftNs, size.windowNs - nowNs % size.windowNs);
-      if (!fine) return check::note("window, limit, now, length:", size.windowNs, size.limit, nowNs, lengthNs);
+      if (!fine)
+        return check::note("window, limit, now, length:", size.windowNs, size.limit, nowNs, lengthNs);
     }
   }
 }
 
 // The upper bits of a window's end are kept apart from the lower ones; keys must not notice when they change.
 TEST(windows_cross_the_boundary_between_payload_and_meta) {
-  for (const Size& size : {Size{60 * kSecond, kTwo31}, Size{kMaxTokens, kMaxTokens}, Size{3600 * kSecond, 1'000'000'000'000}}) {
+  for (const Size& size :
+       {Size{60 * kSecond, kTwo31}, Size{kMaxTokens, kMaxTokens}, Size{3600 * kSecond, 1'000'000'000'000}}) {
     const FixedWindow::Book book = bookOf(size.windowNs, {size.limit});
     Key key(book);
     int crossings = 0;
@@ -180,7 +204,8 @@ TEST(windows_cross_the_boundary_between_payload_and_meta) {
 }
 
 TEST(a_full_window_never_looks_like_a_claimed_slot) {
-  for (const std::uint64_t limit : {kMaxTokens, std::uint64_t{1} << 52, (std::uint64_t{1} << 50) - 1, (std::uint64_t{1} << 50) - 2}) {
+  for (const std::uint64_t limit :
+       {kMaxTokens, std::uint64_t{1} << 52, (std::uint64_t{1} << 50) - 1, (std::uint64_t{1} << 50) - 2}) {
     auto book = *FixedWindow::Book::make(kYear, limit, Align::kFirstRequest);
     for (const std::uint64_t tier : {book.maxCount(), book.maxCount() - 1}) {
       const auto policy = book.add({tier});

@@ -25,31 +25,36 @@ constexpr std::uint64_t kMaxWidthNs = 20 * kNsPerMs;  // two ticks of the slowes
 struct Tally {
   int admitted = 0, refused = 0, unsure = 0;
   void count(const Verdict& verdict) {
-    if (verdict.kind == Verdict::Kind::kAdmit) ++admitted;
-    else if (verdict.kind == Verdict::Kind::kRefuse) ++refused;
-    else ++unsure;
+    if (verdict.kind == Verdict::Kind::kAdmit)
+      ++admitted;
+    else if (verdict.kind == Verdict::Kind::kRefuse)
+      ++refused;
+    else
+      ++unsure;
   }
 };
 
 // At `nowNs`, charge does what the verdict says.
 template <class Algorithm>
-bool holdsAt(const typename Algorithm::Book& book, std::uint32_t asked, const Entry& entry, const Verdict& verdict,
-             std::uint64_t nowNs, std::uint64_t cost) {
+bool holdsAt(const typename Algorithm::Book& book, std::uint32_t asked, const Entry& entry,
+             const Verdict& verdict, std::uint64_t nowNs, std::uint64_t cost) {
   const Step step = Algorithm::charge(book, asked, entry, nowNs, cost);
-  if (verdict.kind == Verdict::Kind::kRefuse) return CHECK_EQ(step.outcome, Outcome::kLimited) && CHECK(!step.write);
+  if (verdict.kind == Verdict::Kind::kRefuse)
+    return CHECK_EQ(step.outcome, Outcome::kLimited) && CHECK(!step.write);
   return CHECK_EQ(step.outcome, Outcome::kAllowed) && CHECK_EQ(step.next.payload, verdict.payload) &&
          CHECK_EQ(step.next.meta, entry.meta);
 }
 
 template <class Algorithm>
-bool holdsThroughout(Random& random, const typename Algorithm::Book& book, const Entry& entry, std::uint64_t lowNs,
-                     std::uint64_t cost, Tally& tally) {
+bool holdsThroughout(Random& random, const typename Algorithm::Book& book, const Entry& entry,
+                     std::uint64_t lowNs, std::uint64_t cost, Tally& tally) {
   const auto asked = static_cast<std::uint32_t>(random.below(book.size()));
   const std::uint64_t highNs = lowNs + (random.oneIn(4) ? 0 : random.magnitude(kMaxWidthNs));
   const Verdict verdict = Algorithm::chargeWithin(Algorithm::frame(book, asked, lowNs, highNs), entry, cost);
   tally.count(verdict);
   if (verdict.kind == Verdict::Kind::kUnsure) return true;
-  for (const std::uint64_t nowNs : {lowNs, highNs, random.between(lowNs, highNs), random.between(lowNs, highNs)}) {
+  for (const std::uint64_t nowNs :
+       {lowNs, highNs, random.between(lowNs, highNs), random.between(lowNs, highNs)}) {
     if (holdsAt<Algorithm>(book, asked, entry, verdict, nowNs, cost)) continue;
     check::note("asked, payload, meta:", asked, entry.payload, entry.meta);
     check::note("low, high, now, cost:", lowNs, highNs, nowNs, cost);
@@ -58,21 +63,27 @@ bool holdsThroughout(Random& random, const typename Algorithm::Book& book, const
   return true;
 }
 
-// An entry as it may be met: spent, refunded, blocked, written at another time or under another policy, or anything.
+// An entry as it may be met: spent, refunded, blocked, written at another time or under another policy, or
+// anything.
 template <class Algorithm>
-Entry randomEntry(Random& random, const typename Algorithm::Book& book, std::uint64_t nowNs, std::uint64_t most) {
-  if (random.oneIn(20)) return {random.below(sluice::kPayloadMask), static_cast<std::uint32_t>(random.below(book.size()))};
+Entry randomEntry(Random& random, const typename Algorithm::Book& book, std::uint64_t nowNs,
+                  std::uint64_t most) {
+  if (random.oneIn(20))
+    return {random.below(sluice::kPayloadMask), static_cast<std::uint32_t>(random.below(book.size()))};
   check::SingleKey<Algorithm> key(book);
   const auto policy = static_cast<std::uint32_t>(random.below(book.size()));
-  const std::uint64_t writtenNs = random.oneIn(10) ? nowNs + random.magnitude(kDay) : nowNs - random.below(std::min(nowNs, kSecond) + 1);
+  const std::uint64_t writtenNs =
+      random.oneIn(10) ? nowNs + random.magnitude(kDay) : nowNs - random.below(std::min(nowNs, kSecond) + 1);
   key.penalize(writtenNs, random.between(1, most), policy);
-  if (random.oneIn(10)) key.block(writtenNs, writtenNs + random.magnitude(random.oneIn(2) ? kSecond : 8 * nowNs));
+  if (random.oneIn(10))
+    key.block(writtenNs, writtenNs + random.magnitude(random.oneIn(2) ? kSecond : 8 * nowNs));
   return key.entry;
 }
 
 // Costs that nearly fit what is left.
 template <class Algorithm>
-std::uint64_t randomCost(Random& random, const typename Algorithm::Book& book, const Entry& entry, std::uint64_t nowNs, std::uint64_t most) {
+std::uint64_t randomCost(Random& random, const typename Algorithm::Book& book, const Entry& entry,
+                         std::uint64_t nowNs, std::uint64_t most) {
   const std::uint64_t left = Algorithm::describe(book, 0, entry, nowNs, 0, Outcome::kAllowed).remaining;
   return random.oneIn(2) ? random.between(0, most + 1) : left + random.below(3);
 }
@@ -103,7 +114,8 @@ TEST(token_bucket_verdicts_hold_throughout_the_frame) {
   for (int i = 0; i < check::scaled(200'000); ++i) {
     const TokenBucket::Book book = randomBuckets(random);
     for (int k = 0; k < 4; ++k) {
-      const std::uint64_t nowNs = random.magnitude(kHorizonNs / 2), most = std::max(book[0].burst, book[1].burst);
+      const std::uint64_t nowNs = random.magnitude(kHorizonNs / 2),
+                          most = std::max(book[0].burst, book[1].burst);
       const Entry entry = randomEntry<TokenBucket>(random, book, nowNs, most);
       const std::uint64_t cost = randomCost<TokenBucket>(random, book, entry, nowNs, most);
       if (!holdsThroughout<TokenBucket>(random, book, entry, nowNs, cost, tally)) return;
@@ -134,7 +146,8 @@ TEST(a_busy_key_is_nearly_always_decided) {
   Tally tally;
   std::uint64_t nowNs = kSecond;
   for (int i = 0; i < 10'000; ++i, nowNs += kNsPerMs) {
-    tally.count(TokenBucket::chargeWithin(TokenBucket::frame(book, 0, nowNs - 4 * kNsPerMs, nowNs), key.entry, 1));
+    tally.count(
+        TokenBucket::chargeWithin(TokenBucket::frame(book, 0, nowNs - 4 * kNsPerMs, nowNs), key.entry, 1));
     key.allow(nowNs, 1);
   }
   CHECK(tally.admitted > 50 && tally.refused > 4000 && tally.unsure < 5000);
@@ -150,8 +163,10 @@ TEST(blocked_keys_are_never_decided) {
     const std::uint64_t nowNs = random.magnitude(kDay), untilNs = nowNs + random.magnitude(16 * nowNs);
     check::SingleKey<TokenBucket> key(book);
     key.block(nowNs, untilNs);
-    const Verdict verdict = TokenBucket::chargeWithin(TokenBucket::frame(book, 0, nowNs, nowNs), key.entry, 1);
-    if (!CHECK(verdict.kind == Verdict::Kind::kUnsure)) return check::note("limit, now, until:", limit, nowNs, untilNs);
+    const Verdict verdict =
+        TokenBucket::chargeWithin(TokenBucket::frame(book, 0, nowNs, nowNs), key.entry, 1);
+    if (!CHECK(verdict.kind == Verdict::Kind::kUnsure))
+      return check::note("limit, now, until:", limit, nowNs, untilNs);
   }
 }
 
@@ -164,9 +179,11 @@ TEST(zero_and_oversized_costs_are_left_to_charge) {
   bucket.allow(kSecond, 1);
   window.allow(kSecond, 1);
   for (const std::uint64_t cost : {std::uint64_t{0}, kMaxTokens}) {
-    CHECK(TokenBucket::chargeWithin(TokenBucket::frame(buckets, 0, kSecond, kSecond), bucket.entry, cost).kind == Verdict::Kind::kUnsure);
+    CHECK(TokenBucket::chargeWithin(TokenBucket::frame(buckets, 0, kSecond, kSecond), bucket.entry, cost)
+              .kind == Verdict::Kind::kUnsure);
     const bool tooCostly = cost == 0 || cost > windows[0].limit;
-    const Verdict verdict = FixedWindow::chargeWithin(FixedWindow::frame(windows, 0, kSecond, kSecond), window.entry, cost);
+    const Verdict verdict =
+        FixedWindow::chargeWithin(FixedWindow::frame(windows, 0, kSecond, kSecond), window.entry, cost);
     CHECK(!tooCostly || verdict.kind == Verdict::Kind::kUnsure);
   }
 }

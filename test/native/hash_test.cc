@@ -1,4 +1,5 @@
-// The keyed hash: what must differ does, whatever the length and alignment; what is equal agrees; places are uniform.
+// The keyed hash: what must differ does, whatever the length and alignment; what is equal agrees; places are
+// uniform.
 #include "core/hash.h"
 
 #include <algorithm>
@@ -31,11 +32,12 @@ std::string randomBytes(Random& random, std::size_t size) {
   return bytes;
 }
 
-// The same function written plainly from its description: pad every chunk with zeros, multiply word by word, and let
-// each chunk's hash be the head of the next.
+// The same function written plainly from its description: pad every chunk with zeros, multiply word by word,
+// and let each chunk's hash be the head of the next.
 Digest plainHash(const HashSeed& seed, KeyKind kind, const std::string& key) {
   auto multiplier = [&](std::uint64_t index) {
-    return sluice::Uint128{sluice::expandSeed(seed[0], seed[1], 2 * index + 1)} << 64 | sluice::expandSeed(seed[0], seed[1], 2 * index);
+    return sluice::Uint128{sluice::expandSeed(seed[0], seed[1], 2 * index + 1)} << 64 |
+           sluice::expandSeed(seed[0], seed[1], 2 * index);
   };
   std::uint64_t head = static_cast<std::uint64_t>(kind) << 62 ^ key.size();
   for (std::size_t start = 0; start == 0 || start < key.size(); start += 256) {
@@ -49,7 +51,8 @@ Digest plainHash(const HashSeed& seed, KeyKind kind, const std::string& key) {
     }
     head = static_cast<std::uint64_t>(sum >> 64);
   }
-  const std::uint64_t whitener = sluice::expandSeed(seed[2], seed[3], 0), scrambler = sluice::expandSeed(seed[2], seed[3], 1) | 1;
+  const std::uint64_t whitener = sluice::expandSeed(seed[2], seed[3], 0),
+                      scrambler = sluice::expandSeed(seed[2], seed[3], 1) | 1;
   const sluice::Uint128 scrambled = sluice::Uint128{head ^ whitener} * scrambler;
   return {head, static_cast<std::uint64_t>(scrambled >> 64) ^ static_cast<std::uint64_t>(scrambled)};
 }
@@ -58,15 +61,16 @@ Digest plainHash(const HashSeed& seed, KeyKind kind, const std::string& key) {
 class Fingerprints {
  public:
   bool isNew(const Digest& digest) {
-    return identities_.insert(digest.identity >> sluice::kFingerprintShift).second && places_.insert(digest.place).second;
+    return identities_.insert(digest.identity >> sluice::kFingerprintShift).second &&
+           places_.insert(digest.place).second;
   }
 
  private:
   std::unordered_set<std::uint64_t> identities_, places_;
 };
 
-// Pearson's statistic of how `keys` spread over buckets, as standard deviations above its mean. For a uniform spread
-// it is about normal.
+// Pearson's statistic of how `keys` spread over buckets, as standard deviations above its mean. For a uniform
+// spread it is about normal.
 template <class BucketOf>
 double excessOfChiSquare(std::size_t keys, std::size_t buckets, BucketOf&& bucketOf) {
   std::vector<double> counts(buckets);
@@ -97,7 +101,8 @@ TEST(agrees_with_the_plain_definition_around_chunk_boundaries) {
   for (std::size_t chunks = 1; chunks <= 40; chunks += chunks < 4 ? 1 : 9) {
     for (std::size_t size = chunks * 256 - 17; size <= chunks * 256 + 17; ++size) {
       const std::string key = randomBytes(random, size);
-      if (!CHECK(hashOf(hasher, key) == plainHash(kSeed, KeyKind::kString, key))) return check::note("size", size);
+      if (!CHECK(hashOf(hasher, key) == plainHash(kSeed, KeyKind::kString, key)))
+        return check::note("size", size);
     }
   }
 }
@@ -130,8 +135,10 @@ TEST(prefixes_and_suffixes_are_other_keys) {
   Random random = check::seeded("hash prefixes", 4);
   const std::string key = randomBytes(random, 1200);
   Fingerprints seen;
-  for (std::size_t size = 0; size <= key.size(); ++size) CHECK(seen.isNew(hashOf(hasher, key.substr(0, size))));
-  for (std::size_t start = 1; start < key.size(); ++start) CHECK(seen.isNew(hashOf(hasher, key.substr(start))));
+  for (std::size_t size = 0; size <= key.size(); ++size)
+    CHECK(seen.isNew(hashOf(hasher, key.substr(0, size))));
+  for (std::size_t start = 1; start < key.size(); ++start)
+    CHECK(seen.isNew(hashOf(hasher, key.substr(start))));
 }
 
 TEST(chunks_in_another_order_make_another_key) {
@@ -143,7 +150,8 @@ TEST(chunks_in_another_order_make_another_key) {
   }
 }
 
-// Over the secrets, as for one secret the hash is linear in the key: half of the digest flips with any bit of the key.
+// Over the secrets, as for one secret the hash is linear in the key: half of the digest flips with any bit of
+// the key.
 TEST(every_bit_of_the_key_counts) {
   Random random = check::seeded("hash avalanche", 5);
   const int flips = check::scaled(40'000);
@@ -198,7 +206,8 @@ TEST(reads_nothing_outside_the_key) {
   const KeyHasher hasher(kSeed);
   for (std::size_t size = 0; size <= 600; ++size) {
     const std::unique_ptr<char[]> key(new char[size]());
-    CHECK(hasher.hash(KeyKind::kBytes, key.get(), size) == hashOf(hasher, std::string(size, '\0'), KeyKind::kBytes));
+    CHECK(hasher.hash(KeyKind::kBytes, key.get(), size) ==
+          hashOf(hasher, std::string(size, '\0'), KeyKind::kBytes));
   }
   CHECK(hasher.hash(KeyKind::kBytes, nullptr, 0) == hashOf(hasher, "", KeyKind::kBytes));
 }
@@ -218,7 +227,9 @@ TEST(realistic_keys_spread_evenly) {
     };
     auto integer = [&](std::size_t i) { return hasher.hash(KeyKind::kInteger, &i, 8); };
     auto multiple = [&](std::size_t i) { return integer(i << 20); };
-    auto address = [&](std::size_t i) { return hashOf(hasher, "10.0." + std::to_string(i / 256) + '.' + std::to_string(i % 256)); };
+    auto address = [&](std::size_t i) {
+      return hashOf(hasher, "10.0." + std::to_string(i / 256) + '.' + std::to_string(i % 256));
+    };
     auto prefixed = [&](std::size_t i) { return hashOf(hasher, std::string(300, 'p') + std::to_string(i)); };
     worst = std::max({worst, excess(integer), excess(multiple), excess(address), excess(prefixed)});
   }
@@ -237,11 +248,13 @@ TEST(fingerprints_and_steps_spread_evenly) {
 
 TEST(paths_stay_in_the_table_and_visit_each_line_once) {
   Random random = check::seeded("hash paths", 8);
-  for (const std::uint64_t maxKeys : {1ULL, 45ULL, 46ULL, 100ULL, 731ULL, 732ULL, 5000ULL, 1'000'000ULL, 1ULL << 31}) {
+  for (const std::uint64_t maxKeys :
+       {1ULL, 45ULL, 46ULL, 100ULL, 731ULL, 732ULL, 5000ULL, 1'000'000ULL, 1ULL << 31}) {
     const sluice::Geometry geometry = sluice::Geometry::forKeys(maxKeys);
     CHECK(geometry.slots() * 10 >= maxKeys * sluice::Geometry::kSlotsPerTenKeys);
     for (int i = 0; i < 2000; ++i) {
-      const sluice::Path path = geometry.pathOf({random.oneIn(10) ? random.below(1 << 21) : random.next(), random.next()});
+      const sluice::Path path =
+          geometry.pathOf({random.oneIn(10) ? random.below(1 << 21) : random.next(), random.next()});
       CHECK(path.stripe < geometry.stripes && path.home < geometry.linesPerStripe && path.fingerprint != 0);
       CHECK(path.step % 2 == 1 && path.fingerprint >> sluice::kFingerprintBits == 0);
       std::unordered_set<std::uint32_t> lines;

@@ -1,6 +1,7 @@
-// The slot protocol of slot.h and table.h as step machines, one shared access to a step, so that every interleaving
-// can be tried. One thread claims (claims are made under a lock, so they come one after another), the others update
-// or read without the lock. The words are the real ones; beside them the memory remembers whose they are.
+// The slot protocol of slot.h and table.h as step machines, one shared access to a step, so that every
+// interleaving can be tried. One thread claims (claims are made under a lock, so they come one after
+// another), the others update or read without the lock. The words are the real ones; beside them the memory
+// remembers whose they are.
 #pragma once
 
 #include <array>
@@ -49,6 +50,7 @@ struct Updater {
   std::uint64_t key = 0, state = 0;  // as loaded
   Owner owner;                       // of the state, when it was loaded
   bool done() const { return step == 3; }
+  void leave() { *this = {.step = 3, .owner = {}}; }  // what it has loaded makes no difference any more
 };
 
 struct Claimer {
@@ -59,7 +61,7 @@ struct Claimer {
 
 struct World {
   Memory memory;
-  std::array<Updater, 3> updaters;
+  std::array<Updater, 2> updaters;
   Claimer claimer;
 };
 static_assert(std::has_unique_object_representations_v<World>);
@@ -68,7 +70,8 @@ class Checker {
  public:
   explicit Checker(const Rules& rules) : rules_(rules) {}
 
-  // Tries every interleaving from `start`; what went wrong in the first that breaks the protocol, if any does.
+  // Tries every interleaving from `start`; what went wrong in the first that breaks the protocol, if any
+  // does.
   std::optional<std::string> findViolation(const World& start) {
     std::vector<World> open{start};
     while (!open.empty() && !violation_) {
@@ -95,7 +98,8 @@ class Checker {
       loadState(self, world.memory);
       ++self.step;
     } else {
-      if (!rules_.failedSwapsAcquire && self.attempts > 0) {  // this world: the key that was loaded before, once more
+      if (!rules_.failedSwapsAcquire &&
+          self.attempts > 0) {  // this world: the key that was loaded before, once more
         World stale = world;
         ++stale.updaters[index].step;
         leaveIfNotMine(stale.updaters[index]);
@@ -117,7 +121,7 @@ class Checker {
   void leaveIfNotMine(Updater& self) const {
     if (self.step != 2) return;
     const bool claimed = rules_.claimedStatesAreLeftAlone && StateWord{self.state}.claimed();
-    if (claimed || KeyWord{self.key}.fingerprint() != self.me) self.step = 3;
+    if (claimed || KeyWord{self.key}.fingerprint() != self.me) self.leave();
   }
 
   // The swap of a writer, the second load of a reader.
@@ -125,26 +129,37 @@ class Checker {
     const Owner mine{self.me, KeyWord{self.key}.meta()};
     if (self.writes == 0 && (!rules_.readersReloadTheState || memory.state == self.state)) {
       if (self.owner != mine) violation_ = "a reader answered from a state that was not its key's";
-      self.step = 3;
+      self.leave();
     } else if (self.writes != 0 && memory.state == self.state) {
       if (memory.owner != mine) violation_ = "an updater changed a state that was not its key's";
       const StateWord state{self.state};
       memory.state = state.with(state.payload() + 1).bits;
       ++memory.payload;
-      self.step = 3;
+      self.leave();
+    } else if (++self.attempts == kMaxAttempts) {
+      self.leave();
     } else {
       loadState(self, memory);
-      self.step = ++self.attempts == kMaxAttempts ? 3 : rules_.stateIsLoadedBeforeTheKey ? 1 : 0;
+      self.step = rules_.stateIsLoadedBeforeTheKey ? 1 : 0;
     }
   }
 
   void stepClaimer(World world, std::vector<World>& open) {
     Claimer& self = world.claimer;
     switch (self.step) {
-      case 0: self.state = world.memory.state; ++self.step; break;
-      case 1: rules_.keyChangesAfterTheClaim ? claim(self, world.memory) : storeKey(self, world.memory); break;
-      case 2: !rules_.keyChangesAfterTheClaim ? claim(self, world.memory) : middle(self, world.memory); break;
-      default: last(self, world.memory); break;
+      case 0:
+        self.state = world.memory.state;
+        ++self.step;
+        break;
+      case 1:
+        rules_.keyChangesAfterTheClaim ? claim(self, world.memory) : storeKey(self, world.memory);
+        break;
+      case 2:
+        !rules_.keyChangesAfterTheClaim ? claim(self, world.memory) : middle(self, world.memory);
+        break;
+      default:
+        last(self, world.memory);
+        break;
     }
     open.push_back(world);
   }
@@ -154,7 +169,7 @@ class Checker {
   }
   void last(Claimer& self, Memory& memory) {
     rules_.keyChangesBeforeThePublication ? publish(self, memory) : storeKey(self, memory);
-    self.step = 0;
+    self.step = self.state = 0;
     ++self.next;
   }
 
@@ -192,7 +207,8 @@ class Checker {
     const std::uint64_t payload = same ? StateWord{self.state}.payload() : 0;
     if (same && payload != memory.payload) violation_ = "an update was lost";
     const KeyWord key{memory.key};
-    memory.owner = rules_.keyChangesBeforeThePublication ? Owner{key.fingerprint(), key.meta()} : heir(self, memory);
+    memory.owner =
+        rules_.keyChangesBeforeThePublication ? Owner{key.fingerprint(), key.meta()} : heir(self, memory);
     memory.state = claimed(self).with(payload).bits;
     memory.payload = payload;
     ++self.step;

@@ -24,7 +24,8 @@ class SingleKey {
     const sluice::Outcome outcome = Algorithm::charge(book_, policy, entry, nowNs, cost).outcome;
     return Algorithm::describe(book_, policy, entry, nowNs, cost, outcome);
   }
-  std::uint64_t refund(std::uint64_t nowNs, std::uint64_t tokens, std::uint64_t ageNs = 0, std::uint32_t policy = 0) {
+  std::uint64_t refund(std::uint64_t nowNs, std::uint64_t tokens, std::uint64_t ageNs = 0,
+                       std::uint32_t policy = 0) {
     return keep(Algorithm::refund(book_, policy, entry, nowNs, tokens, ageNs)).amount;
   }
   std::uint64_t penalize(std::uint64_t nowNs, std::uint64_t tokens, std::uint32_t policy = 0) {
@@ -86,7 +87,8 @@ bool playRow(SingleKey<Algorithm>& key, const Row& row) {
     decision = row.verb == Verb::kConsume ? key.consume(nowNs, row.amount) : key.peek(nowNs, 0, row.amount);
     result = static_cast<std::uint64_t>(decision.outcome);
   }
-  const std::uint64_t retryNs = row.retryUs == sluice::kNever ? sluice::kNever : row.retryUs * sluice::kNsPerUs;
+  const std::uint64_t retryNs =
+      row.retryUs == sluice::kNever ? sluice::kNever : row.retryUs * sluice::kNsPerUs;
   return CHECK_EQ(result, row.expected) && CHECK_EQ(key.peek(nowNs, 0, 0).remaining, row.remaining) &&
          CHECK_EQ(decision.retryAfterNs, retryNs);
 }

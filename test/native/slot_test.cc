@@ -15,8 +15,9 @@ constexpr std::uint64_t kMaxFingerprint = (std::uint64_t{1} << sluice::kFingerpr
 // A key word gives back what it was made of.
 bool roundTrips(std::uint64_t fingerprint, std::uint32_t meta, unsigned distance, unsigned overflow) {
   const KeyWord word = KeyWord::make(fingerprint, meta, distance, overflow);
-  return CHECK_EQ(word.fingerprint(), fingerprint) && CHECK_EQ(word.meta(), meta) && CHECK_EQ(word.distance(), distance) &&
-         CHECK_EQ(word.overflow(), overflow) && CHECK_EQ(word.occupied(), fingerprint != 0);
+  return CHECK_EQ(word.fingerprint(), fingerprint) && CHECK_EQ(word.meta(), meta) &&
+         CHECK_EQ(word.distance(), distance) && CHECK_EQ(word.overflow(), overflow) &&
+         CHECK_EQ(word.occupied(), fingerprint != 0);
 }
 
 void put(Slot& slot, std::uint64_t key, std::uint64_t state) {
@@ -30,14 +31,17 @@ TEST(key_words_round_trip) {
   for (const std::uint64_t fingerprint : {std::uint64_t{0}, std::uint64_t{1}, kMaxFingerprint}) {
     for (const std::uint32_t meta : {0U, 1U, sluice::kBlockedFlag, sluice::kMetaMask}) {
       for (const unsigned distance : {0U, 1U, 15U}) {
-        for (const unsigned overflow : {0U, 1U, sluice::kMaxOverflow}) CHECK(roundTrips(fingerprint, meta, distance, overflow));
+        for (const unsigned overflow : {0U, 1U, sluice::kMaxOverflow})
+          CHECK(roundTrips(fingerprint, meta, distance, overflow));
       }
     }
   }
   Random random = check::seeded("slot key words", 1);
   for (int i = 0; i < check::scaled(200'000); ++i) {
     const auto small = static_cast<unsigned>(random.next() & 0xff);
-    if (!roundTrips(random.between(0, kMaxFingerprint), static_cast<std::uint32_t>(random.below(4096)), small & 15, small >> 4)) return;
+    if (!roundTrips(random.between(0, kMaxFingerprint), static_cast<std::uint32_t>(random.below(4096)),
+                    small & 15, small >> 4))
+      return;
   }
 }
 

@@ -1,4 +1,5 @@
-// A table of 16 lines in which all keys want the same places: collisions, eviction, a full table, overflow counts.
+// A table of 16 lines in which all keys want the same places: collisions, eviction, a full table, overflow
+// counts.
 #include "core/fixed_window.h"
 #include "core/table.h"
 #include "core/token_bucket.h"
@@ -38,12 +39,15 @@ std::unique_ptr<Table<TokenBucket>> tinyTable() {
   return table;
 }
 
-Key crowded(Table<TokenBucket>& table, std::uint64_t number, std::uint32_t home = 0) { return {table, craftedKey(home, number)}; }
+Key crowded(Table<TokenBucket>& table, std::uint64_t number, std::uint32_t home = 0) {
+  return {table, craftedKey(home, number)};
+}
 
 // Spends cost(i) of each key i in [0, 64).
 template <class Cost>
 void fill(Table<TokenBucket>& table, std::uint64_t nowNs, Cost&& cost) {
-  for (std::uint64_t i = 0; i < kSlots; ++i) CHECK_EQ(crowded(table, i).allow(nowNs, cost(i)), Outcome::kAllowed);
+  for (std::uint64_t i = 0; i < kSlots; ++i)
+    CHECK_EQ(crowded(table, i).allow(nowNs, cost(i)), Outcome::kAllowed);
 }
 
 }  // namespace
@@ -51,10 +55,12 @@ void fill(Table<TokenBucket>& table, std::uint64_t nowNs, Cost&& cost) {
 TEST(keys_of_one_home_line_fill_every_slot) {
   for (std::uint32_t home = 0; home < 16; ++home) {
     const auto table = tinyTable();
-    for (std::uint64_t i = 0; i < kSlots; ++i) CHECK_EQ(crowded(*table, i, home).allow(kSecond, i % 7 + 1), Outcome::kAllowed);
+    for (std::uint64_t i = 0; i < kSlots; ++i)
+      CHECK_EQ(crowded(*table, i, home).allow(kSecond, i % 7 + 1), Outcome::kAllowed);
     CHECK_EQ(table->stats().occupied, kSlots);
     CHECK_EQ(table->stats().evictedLive, 0);
-    for (std::uint64_t i = 0; i < kSlots; ++i) CHECK_EQ(crowded(*table, i, home).peek(kSecond).remaining, kBurst - i % 7 - 1);
+    for (std::uint64_t i = 0; i < kSlots; ++i)
+      CHECK_EQ(crowded(*table, i, home).peek(kSecond).remaining, kBurst - i % 7 - 1);
     CHECK(table->consistent());
   }
 }
@@ -76,12 +82,16 @@ TEST(the_least_consumed_key_makes_room) {
 
 TEST(keys_that_limit_are_never_evicted) {
   const auto table = tinyTable();
-  fill(*table, kSecond, [](std::uint64_t i) { return i % 2 == 0 ? kBurst : 1; });  // half of them are exhausted
+  fill(*table, kSecond,
+       [](std::uint64_t i) { return i % 2 == 0 ? kBurst : 1; });  // half of them are exhausted
   for (std::uint64_t i = 0; i < 10; ++i) CHECK(crowded(*table, 2 * i + 1).block(kSecond, kDay));
-  for (std::uint64_t i = 100; i < 1000; ++i) CHECK_EQ(crowded(*table, i).allow(kSecond, 1), Outcome::kAllowed);
+  for (std::uint64_t i = 100; i < 1000; ++i)
+    CHECK_EQ(crowded(*table, i).allow(kSecond, 1), Outcome::kAllowed);
   CHECK_EQ(table->stats().evictedLive, 900);
-  for (std::uint64_t i = 0; i < kSlots; i += 2) CHECK_EQ(crowded(*table, i).allow(kSecond, 1), Outcome::kLimited);
-  for (std::uint64_t i = 0; i < 10; ++i) CHECK_EQ(crowded(*table, 2 * i + 1).allow(kSecond, 1), Outcome::kBlocked);
+  for (std::uint64_t i = 0; i < kSlots; i += 2)
+    CHECK_EQ(crowded(*table, i).allow(kSecond, 1), Outcome::kLimited);
+  for (std::uint64_t i = 0; i < 10; ++i)
+    CHECK_EQ(crowded(*table, 2 * i + 1).allow(kSecond, 1), Outcome::kBlocked);
   CHECK(table->consistent());
 }
 
@@ -110,7 +120,8 @@ TEST(a_full_table_says_exactly_how_long) {
 
 TEST(a_table_full_of_blocks_says_when_the_first_ends) {
   const auto table = tinyTable();
-  for (std::uint64_t i = 0; i < kSlots; ++i) CHECK(crowded(*table, i).block(0, (100 + (i * 29 + 7) % kSlots) * kNsPerMs));
+  for (std::uint64_t i = 0; i < kSlots; ++i)
+    CHECK(crowded(*table, i).block(0, (100 + (i * 29 + 7) % kSlots) * kNsPerMs));
   CHECK_EQ(crowded(*table, 1000).consume(40 * kNsPerMs, 1).retryAfterNs, 60 * kNsPerMs);
   CHECK_EQ(crowded(*table, 1000).allow(100 * kNsPerMs, 1), Outcome::kAllowed);
   CHECK_EQ(table->stats().evictedLive, 0);  // the block was over: nothing was lost
@@ -122,7 +133,8 @@ TEST(a_full_table_of_windows_says_when_the_first_ends) {
   const auto table = check::makeTable<FixedWindow>(40, 1, std::move(book));
   auto window = [&](std::uint64_t i) { return check::TableKey<FixedWindow>(*table, craftedKey(3, i)); };
   // Judged by the strictest tier: five of ten are enough to be kept.
-  for (std::uint64_t i = 0; i < kSlots; ++i) CHECK_EQ(window(i).allow((10 + i) * kNsPerMs, 5), Outcome::kAllowed);
+  for (std::uint64_t i = 0; i < kSlots; ++i)
+    CHECK_EQ(window(i).allow((10 + i) * kNsPerMs, 5), Outcome::kAllowed);
   const Decision refused = window(1000).consume(100 * kNsPerMs, 1);
   CHECK_EQ(refused.outcome, Outcome::kTableFull);
   CHECK_EQ(refused.retryAfterNs, kSecond - 90 * kNsPerMs);
@@ -130,7 +142,8 @@ TEST(a_full_table_of_windows_says_when_the_first_ends) {
   CHECK(table->consistent());
 }
 
-// More than 15 keys pass the home line: its count sticks, and is made exact again later. Nobody is lost meanwhile.
+// More than 15 keys pass the home line: its count sticks, and is made exact again later. Nobody is lost
+// meanwhile.
 TEST(overflow_counts_survive_saturation) {
   const auto table = tinyTable();
   fill(*table, kSecond, [](std::uint64_t i) { return i + 1; });
@@ -153,10 +166,12 @@ TEST(overflow_counts_survive_saturation) {
 TEST(keys_with_the_same_place_but_other_fingerprints_are_apart) {
   const auto table = tinyTable();
   for (std::uint32_t home = 0; home < 4; ++home) {
-    for (std::uint64_t i = 0; i < 12; ++i) CHECK_EQ(crowded(*table, 100 * home + i, home).allow(kSecond, home * 20 + i + 1), Outcome::kAllowed);
+    for (std::uint64_t i = 0; i < 12; ++i)
+      CHECK_EQ(crowded(*table, 100 * home + i, home).allow(kSecond, home * 20 + i + 1), Outcome::kAllowed);
   }
   for (std::uint32_t home = 0; home < 4; ++home) {
-    for (std::uint64_t i = 0; i < 12; ++i) CHECK_EQ(crowded(*table, 100 * home + i, home).peek(kSecond).remaining, kBurst - home * 20 - i - 1);
+    for (std::uint64_t i = 0; i < 12; ++i)
+      CHECK_EQ(crowded(*table, 100 * home + i, home).peek(kSecond).remaining, kBurst - home * 20 - i - 1);
   }
 }
 
@@ -174,11 +189,17 @@ class Twin {
     const auto tier = static_cast<std::uint32_t>(random.below(2));
     const std::uint64_t amount = random.magnitude(2 * kBurst);
     switch (random.below(12)) {
-      case 0: return CHECK_EQ(key.reset(nowNs), single.live(nowNs)) && forget(number);
-      case 1: return CHECK_EQ(key.penalize(nowNs, amount, tier), single.penalize(nowNs, amount, tier));
-      case 2: return CHECK_EQ(key.refund(nowNs, amount, 0, tier), single.refund(nowNs, amount, 0, tier));
-      case 3: single.block(nowNs, nowNs + amount * kNsPerMs, tier); return CHECK(key.block(nowNs, nowNs + amount * kNsPerMs, tier));
-      default: return alike(key.consume(nowNs, amount, tier), single.consume(nowNs, amount, tier));
+      case 0:
+        return CHECK_EQ(key.reset(nowNs), single.live(nowNs)) && forget(number);
+      case 1:
+        return CHECK_EQ(key.penalize(nowNs, amount, tier), single.penalize(nowNs, amount, tier));
+      case 2:
+        return CHECK_EQ(key.refund(nowNs, amount, 0, tier), single.refund(nowNs, amount, 0, tier));
+      case 3:
+        single.block(nowNs, nowNs + amount * kNsPerMs, tier);
+        return CHECK(key.block(nowNs, nowNs + amount * kNsPerMs, tier));
+      default:
+        return alike(key.consume(nowNs, amount, tier), single.consume(nowNs, amount, tier));
     }
   }
   const Table<TokenBucket>& table() const { return *table_; }
@@ -186,7 +207,8 @@ class Twin {
  private:
   static bool alike(const Decision& actual, const Decision& expected) {
     return CHECK_EQ(actual.outcome, expected.outcome) && CHECK_EQ(actual.remaining, expected.remaining) &&
-           CHECK_EQ(actual.retryAfterNs, expected.retryAfterNs) && CHECK_EQ(actual.resetAfterNs, expected.resetAfterNs);
+           CHECK_EQ(actual.retryAfterNs, expected.retryAfterNs) &&
+           CHECK_EQ(actual.resetAfterNs, expected.resetAfterNs);
   }
   bool forget(std::uint64_t number) { return singles_.erase(number) == 1; }
 

@@ -8,7 +8,8 @@
 namespace check {
 
 template <class Algorithm>
-std::unique_ptr<sluice::Table<Algorithm>> makeTable(std::uint64_t maxKeys, std::uint64_t seed, typename Algorithm::Book book) {
+std::unique_ptr<sluice::Table<Algorithm>> makeTable(std::uint64_t maxKeys, std::uint64_t seed,
+                                                    typename Algorithm::Book book) {
   auto table = sluice::Table<Algorithm>::create(maxKeys, hashSeed(seed), std::move(book));
   CHECK(table != nullptr);
   return table;
@@ -21,7 +22,8 @@ sluice::Path numberedKey(const sluice::Table<Algorithm>& table, std::uint64_t nu
 
 // A key of the first stripe whose home is line `home`. Different numbers are different keys.
 inline sluice::Path craftedKey(std::uint32_t home, std::uint64_t number) {
-  const std::uint64_t fingerprint = number * 0x9e3779b1 % ((std::uint64_t{1} << sluice::kFingerprintBits) - 1) + 1;
+  const std::uint64_t fingerprint =
+      number * 0x9e3779b1 % ((std::uint64_t{1} << sluice::kFingerprintBits) - 1) + 1;
   return {0, home, sluice::Geometry::stepOf(fingerprint), fingerprint};
 }
 
@@ -37,8 +39,11 @@ class TableKey {
   sluice::Decision consume(std::uint64_t nowNs, std::uint64_t cost, std::uint32_t policy = 0) {
     return sluice::consume(request(nowNs, policy), cost);
   }
-  sluice::Decision peek(std::uint64_t nowNs, std::uint32_t policy = 0) { return sluice::peek(request(nowNs, policy)); }
-  std::uint64_t refund(std::uint64_t nowNs, std::uint64_t tokens, std::uint64_t ageNs = 0, std::uint32_t policy = 0) {
+  sluice::Decision peek(std::uint64_t nowNs, std::uint32_t policy = 0) {
+    return sluice::peek(request(nowNs, policy));
+  }
+  std::uint64_t refund(std::uint64_t nowNs, std::uint64_t tokens, std::uint64_t ageNs = 0,
+                       std::uint32_t policy = 0) {
     return sluice::refund(request(nowNs, policy), tokens, ageNs);
   }
   std::uint64_t penalize(std::uint64_t nowNs, std::uint64_t tokens, std::uint32_t policy = 0) {
@@ -50,7 +55,9 @@ class TableKey {
   bool reset(std::uint64_t nowNs) { return sluice::reset(request(nowNs, 0)); }
 
  private:
-  sluice::Request<Algorithm> request(std::uint64_t nowNs, std::uint32_t policy) const { return {table_, path_, policy, nowNs}; }
+  sluice::Request<Algorithm> request(std::uint64_t nowNs, std::uint32_t policy) const {
+    return {table_, path_, policy, nowNs};
+  }
 
   sluice::Table<Algorithm>& table_;
   sluice::Path path_;

@@ -1,6 +1,7 @@
-// The table as a whole: how many keys it holds in how much memory, and that spraying it with keys resets nobody.
-#include "core/fixed_window.h"
+// The table as a whole: how many keys it holds in how much memory, and that spraying it with keys resets
+// nobody.
 #include "core/table.h"
+#include "core/fixed_window.h"
 #include "core/token_bucket.h"
 
 #include "table_keys.h"
@@ -41,9 +42,11 @@ check::TableKey<Algorithm> keyOf(Table<Algorithm>& table, std::uint64_t number) 
 
 // Charges 1 to each of the keys [first, first + count); how many were admitted.
 template <class Algorithm>
-std::uint64_t charge(Table<Algorithm>& table, std::uint64_t first, std::uint64_t count, std::uint64_t nowNs, std::uint64_t cost = 1) {
+std::uint64_t charge(Table<Algorithm>& table, std::uint64_t first, std::uint64_t count, std::uint64_t nowNs,
+                     std::uint64_t cost = 1) {
   std::uint64_t admitted = 0;
-  for (std::uint64_t i = first; i < first + count; ++i) admitted += keyOf(table, i).allow(nowNs, cost) == Outcome::kAllowed;
+  for (std::uint64_t i = first; i < first + count; ++i)
+    admitted += keyOf(table, i).allow(nowNs, cost) == Outcome::kAllowed;
   return admitted;
 }
 
@@ -71,7 +74,8 @@ void holdsMaxKeys(std::uint64_t maxKeys, std::uint64_t seed) {
 
 TEST(every_size_of_table_holds_as_many_keys_as_it_was_made_for) {
   for (std::uint64_t maxKeys = 1; maxKeys <= 100; ++maxKeys) holdsMaxKeys<TokenBucket>(maxKeys, maxKeys);
-  for (const std::uint64_t maxKeys : {182U, 183U, 365U, 366U, 731U, 732U, 733U, 1462U, 5000U}) holdsMaxKeys<FixedWindow>(maxKeys, 1);
+  for (const std::uint64_t maxKeys : {182U, 183U, 365U, 366U, 731U, 732U, 733U, 1462U, 5000U})
+    holdsMaxKeys<FixedWindow>(maxKeys, 1);
 }
 
 TEST(a_table_filled_to_100_000_keys_drops_none) {
@@ -101,7 +105,8 @@ TEST(at_99_percent_occupancy_every_key_is_remembered_or_counted_as_dropped) {
     const auto table = check::makeTable<TokenBucket>(20'000, seed, slowBook<TokenBucket>());
     const std::uint64_t slots = table->geometry().slots();
     std::uint64_t keys = 0;
-    for (; table->stats().occupied * 100 < slots * 99; ++keys) CHECK_EQ(keyOf(*table, keys).allow(kSecond, 1), Outcome::kAllowed);
+    for (; table->stats().occupied * 100 < slots * 99; ++keys)
+      CHECK_EQ(keyOf(*table, keys).allow(kSecond, 1), Outcome::kAllowed);
     const sluice::TableStats stats = table->stats();
     CHECK_EQ(stats.occupied + stats.evictedLive, keys);
     CHECK_EQ(stats.refusedFull, 0);
@@ -135,7 +140,8 @@ static void sprayLeavesVictims(std::uint64_t cost, std::uint64_t seed) {
   prepareVictims(*table, kSecond);
   check::Random random(seed);
   std::uint64_t nowNs = kSecond;
-  for (std::uint64_t i = 0; i < 10 * kMaxKeys; ++i, nowNs += 1000) keyOf(*table, random.next() | std::uint64_t{1} << 63).allow(nowNs, cost);
+  for (std::uint64_t i = 0; i < 10 * kMaxKeys; ++i, nowNs += 1000)
+    keyOf(*table, random.next() | std::uint64_t{1} << 63).allow(nowNs, cost);
   const sluice::TableStats stats = table->stats();
   CHECK(stats.evictedLive + stats.refusedFull > 5 * kMaxKeys);  // it was really full
   CHECK(cost == kBurst || stats.refusedFull == 0);

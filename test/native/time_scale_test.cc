@@ -36,7 +36,8 @@ bool inverts(const Case& c) {
   const TimeScale scale(c.ticks, c.periodNs);
   const std::uint64_t tick = scale.at(c.ns);
   const std::uint64_t first = scale.firstNsAt(tick);
-  if (CHECK(first <= c.ns) && CHECK_EQ(scale.at(first), tick) && CHECK(first == 0 || scale.at(first - 1) < tick)) {
+  if (CHECK(first <= c.ns) && CHECK_EQ(scale.at(first), tick) &&
+      CHECK(first == 0 || scale.at(first - 1) < tick)) {
     return true;
   }
   check::note("ticks, period, ns, first:", c.ticks, c.periodNs, c.ns, first);
@@ -72,8 +73,9 @@ TEST(at_is_exact_around_every_tick_boundary) {
 }
 
 TEST(at_is_exact_at_the_edges) {
-  const std::uint64_t edges[] = {1,       2,       3,       999,            1000,           1'000'000'007, 1ULL << 31, 1ULL << 32,
-                                 1ULL << 53, 1ULL << 61, kHorizonNs - 1, kHorizonNs};
+  const std::uint64_t edges[] = {
+      1,          2,          3,          999,        1000,           1'000'000'007,
+      1ULL << 31, 1ULL << 32, 1ULL << 53, 1ULL << 61, kHorizonNs - 1, kHorizonNs};
   for (const std::uint64_t period : edges) {
     for (const std::uint64_t ticks : edges) {
       if (ticks > period) continue;
@@ -84,7 +86,8 @@ TEST(at_is_exact_at_the_edges) {
 }
 
 TEST(times_beyond_the_horizon_count_as_the_horizon) {
-  for (const Case& c : {Case{1, 1, 0}, Case{7, 1000, 0}, Case{1, kHorizonNs, 0}, Case{kHorizonNs, kHorizonNs, 0}}) {
+  for (const Case& c :
+       {Case{1, 1, 0}, Case{7, 1000, 0}, Case{1, kHorizonNs, 0}, Case{kHorizonNs, kHorizonNs, 0}}) {
     const TimeScale scale(c.ticks, c.periodNs);
     for (const std::uint64_t ns : {kHorizonNs + 1, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
       CHECK_EQ(scale.at(ns), scale.at(kHorizonNs));
@@ -120,7 +123,8 @@ TEST(aligned_ticks_stay_within_bounds) {
     const std::uint64_t periodNs = random.magnitude(kHorizonNs), groups = random.magnitude(periodNs);
     const std::uint64_t most = random.magnitude(periodNs / groups);
     const std::uint64_t ticks = sluice::alignedTicks(groups, periodNs, most);
-    if (!CHECK(ticks >= 1 && ticks <= most)) return check::note("groups, period, most:", groups, periodNs, most);
+    if (!CHECK(ticks >= 1 && ticks <= most))
+      return check::note("groups, period, most:", groups, periodNs, most);
     CHECK(2 * ticks > most);  // alignment never costs more than half the resolution
   }
 }
@@ -140,7 +144,8 @@ TEST(aligned_ticks_put_the_grid_on_ticks) {
     if (most == 0) continue;
     const std::uint64_t perPeriod = sluice::alignedTicks(groups, periodNs, most) * groups;
     const bool usFits = periodNs / kNsPerUs / std::gcd(groups, periodNs / kNsPerUs) <= most;
-    const bool msFits = periodNs % kNsPerMs == 0 && periodNs / kNsPerMs / std::gcd(groups, periodNs / kNsPerMs) <= most;
+    const bool msFits =
+        periodNs % kNsPerMs == 0 && periodNs / kNsPerMs / std::gcd(groups, periodNs / kNsPerMs) <= most;
     if (usFits && !CHECK(onTicks(perPeriod, periodNs, kNsPerUs))) return;
     if (msFits && !CHECK(onTicks(perPeriod, periodNs, kNsPerMs))) return;
     onUs += usFits;
@@ -154,8 +159,9 @@ TEST(common_policies_fall_on_microseconds_or_milliseconds) {
     std::uint64_t limit, windowNs, gridNs;
   };
   const std::uint64_t second = sluice::kNsPerSecond;
-  for (const Policy& p : {Policy{10, second, 1000}, Policy{100, 60 * second, 1000}, Policy{1, 86'400 * second, 1000},
-                          Policy{125, second, 1000}, Policy{1'000'000, second, 1000}, Policy{1009, second, 1'000'000}}) {
+  for (const Policy& p :
+       {Policy{10, second, 1000}, Policy{100, 60 * second, 1000}, Policy{1, 86'400 * second, 1000},
+        Policy{125, second, 1000}, Policy{1'000'000, second, 1000}, Policy{1009, second, 1'000'000}}) {
     const std::uint64_t units = sluice::alignedTicks(p.limit, p.windowNs, p.windowNs / p.limit / 8);
     CHECK(onTicks(units * p.limit, p.windowNs, p.gridNs));
   }

@@ -1,4 +1,5 @@
-// The token bucket, by example: costs, refunds, penalties, extremes of rate and size, clock steps, long idle times.
+// The token bucket, by example: costs, refunds, penalties, extremes of rate and size, clock steps, long idle
+// times.
 #include "core/token_bucket.h"
 
 #include "random.h"
@@ -123,7 +124,8 @@ TEST(a_charge_and_its_refund_leave_no_trace_at_any_time) {
       Key key(book);
       CHECK_EQ(key.allow(nowNs, spec.burst), Outcome::kAllowed);
       CHECK_EQ(key.refund(nowNs, spec.burst), spec.burst);
-      if (!CHECK_EQ(key.allow(nowNs, spec.burst), Outcome::kAllowed)) check::note("limit, now:", spec.limit, nowNs);
+      if (!CHECK_EQ(key.allow(nowNs, spec.burst), Outcome::kAllowed))
+        check::note("limit, now:", spec.limit, nowNs);
     }
   }
 }
@@ -145,19 +147,22 @@ TEST(retry_is_exact_at_every_extreme) {
   for (const Spec& spec : extremes()) {
     const TokenBucket::Book book = bookOf(spec);
     for (const std::uint64_t nowNs : {std::uint64_t{0}, std::uint64_t{1}, kSecond + 1, kYear + 77}) {
-      const std::uint64_t fullAfterNs = static_cast<std::uint64_t>(sluice::Uint128{spec.burst} * spec.windowNs / spec.limit);
+      const std::uint64_t fullAfterNs =
+          static_cast<std::uint64_t>(sluice::Uint128{spec.burst} * spec.windowNs / spec.limit);
       if (fullAfterNs > kHorizonNs - nowNs - 100) continue;
       Key key(book);
       CHECK_EQ(key.allow(nowNs, spec.burst), Outcome::kAllowed);
       for (const std::uint64_t cost : {std::uint64_t{1}, (spec.burst + 1) / 2, spec.burst}) {
-        if (!key.retryIsExact(nowNs, cost)) check::note("limit, windowNs, burst:", spec.limit, spec.windowNs, spec.burst);
+        if (!key.retryIsExact(nowNs, cost))
+          check::note("limit, windowNs, burst:", spec.limit, spec.windowNs, spec.burst);
       }
       CHECK_EQ(key.peek(nowNs, 0, spec.burst).resetAfterNs, key.peek(nowNs, 0, spec.burst).retryAfterNs);
     }
   }
 }
 
-// A token every so often: the error over many tokens stays below one unit (8 ns, or one token of the fastest).
+// A token every so often: the error over many tokens stays below one unit (8 ns, or one token of the
+// fastest).
 TEST(rates_are_exact_in_the_long_run) {
   for (const Spec& spec : extremes()) {
     const TokenBucket::Book book = bookOf(spec);
@@ -213,26 +218,44 @@ TEST(a_step_forward_refills_and_no_more) {
       const sluice::Uint128 refilled = sluice::Uint128{stepNs} * spec.limit / spec.windowNs;
       const std::uint64_t level = refilled > spec.burst ? spec.burst : static_cast<std::uint64_t>(refilled);
       const std::uint64_t remaining = key.peek(kSecond + stepNs).remaining;
-      if (!CHECK(remaining >= level && remaining <= level + 1)) check::note("limit, step:", spec.limit, stepNs);
+      if (!CHECK(remaining >= level && remaining <= level + 1))
+        check::note("limit, step:", spec.limit, stepNs);
     }
   }
 }
 
-// Whatever the state and however far the clock goes back: nothing minted, and nobody locked out for longer than a
-// refill and the tolerance.
+// Times of the fastest policies wrap: they heal within 78 hours, and are full beyond (token_bucket.h).
+TEST(the_fastest_buckets_heal_after_steps_back_of_hours) {
+  const Spec spec{1'000'000'000, kSecond, 1'000'000'000};
+  const TokenBucket::Book book = bookOf(spec);
+  for (const std::uint64_t stepNs : {11 * kSecond, 8 * kHour, 77 * kHour}) {
+    for (const std::uint64_t nowNs : {kDay * 10, 37 * kYear, 100 * kYear}) {
+      Key key(book);
+      CHECK_EQ(key.allow(nowNs, spec.burst), Outcome::kAllowed);
+      CHECK_EQ(key.allow(nowNs - stepNs, 1), Outcome::kLimited);
+      CHECK_EQ(key.allow(nowNs - stepNs + 1, 1), Outcome::kAllowed);
+    }
+  }
+}
+
+// Whatever the state and however far the clock goes back: nothing minted, and nobody locked out for longer
+// than a refill and the tolerance.
 TEST(random_steps_back_neither_mint_nor_lock_out) {
   Random random = check::seeded("token bucket steps back", 1);
   for (int i = 0; i < check::scaled(200'000); ++i) {
-    const std::uint64_t windowNs = random.magnitude(kDay), limit = random.magnitude(std::max<std::uint64_t>(windowNs / 8, 1));
+    const std::uint64_t windowNs = random.between(8, 8 + random.magnitude(kDay)),
+                        limit = random.magnitude(windowNs / 8);
     const Spec spec{limit, windowNs, random.magnitude(1000)};
     const TokenBucket::Book book = bookOf(spec);
     Key key(book);
-    const std::uint64_t beforeNs = random.between(100 * kDay, 100 * kYear), afterNs = beforeNs - random.magnitude(100 * kDay);
+    const std::uint64_t beforeNs = random.between(100 * kDay, 100 * kYear),
+                        afterNs = beforeNs - random.magnitude(100 * kDay);
     key.penalize(beforeNs, random.between(1, spec.burst));
     const std::uint64_t levelBefore = key.peek(beforeNs).remaining;
     const Decision after = key.consume(afterNs, spec.burst);
-    const bool fine = CHECK(after.remaining <= levelBefore) && CHECK_EQ(after.outcome, Outcome::kLimited) &&
-                      CHECK(after.retryAfterNs <= spec.burst * windowNs / limit + sluice::kClockToleranceNs + 100);
+    const bool fine =
+        CHECK(after.remaining <= levelBefore) && CHECK_EQ(after.outcome, Outcome::kLimited) &&
+        CHECK(after.retryAfterNs <= spec.burst * windowNs / limit + sluice::kClockToleranceNs + 100);
     if (!fine) return check::note("limit, window, burst:", spec.limit, spec.windowNs, spec.burst);
   }
 }

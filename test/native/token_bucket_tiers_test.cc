@@ -29,7 +29,8 @@ TokenBucket::Book bookOf(const std::vector<Spec>& specs) {
 TokenBucket::Book tiers() { return bookOf({{10, kSecond, 20}, {100, kSecond, 100}, {1, kSecond, 20}}); }
 
 Spec randomSpec(Random& random, std::uint64_t windowNs) {
-  return {random.magnitude(std::min<std::uint64_t>(windowNs, 1'000'000)), windowNs, random.magnitude(1'000'000)};
+  return {random.magnitude(std::min<std::uint64_t>(windowNs, 1'000'000)), windowNs,
+          random.magnitude(1'000'000)};
 }
 
 }  // namespace
@@ -48,7 +49,7 @@ TEST(a_bucket_refills_at_the_rate_of_the_tier_it_was_last_admitted_in) {
   const TokenBucket::Book book = tiers();
   Key key(book);
   CHECK_EQ(key.allow(0, 20, kSlow), Outcome::kAllowed);
-  CHECK_EQ(key.peek(5 * kSecond, kFree).remaining, 5);   // five seconds at one a second
+  CHECK_EQ(key.peek(5 * kSecond, kFree).remaining, 5);  // five seconds at one a second
   CHECK_EQ(key.peek(5 * kSecond, kPaid).remaining, 85);
   CHECK_EQ(key.allow(5 * kSecond, 1, kPaid), Outcome::kAllowed);
   CHECK_EQ(key.peek(5 * kSecond + kSecond / 10, kSlow).remaining, 14);  // a tenth of a second at 100 a second
@@ -75,11 +76,13 @@ TEST(a_wait_in_another_tier_is_exact) {
   CHECK(key.retryIsExact(0, 1, kFree) && key.retryIsExact(0, 20, kFree) && key.retryIsExact(0, 20, kSlow));
   Random random = check::seeded("bucket tiers waits", 1);
   for (int i = 0; i < check::scaled(100'000); ++i) {
-    const TokenBucket::Book pair = bookOf({randomSpec(random, random.magnitude(3600 * kSecond)), randomSpec(random, random.magnitude(3600 * kSecond))});
+    const TokenBucket::Book pair = bookOf({randomSpec(random, random.magnitude(3600 * kSecond)),
+                                           randomSpec(random, random.magnitude(3600 * kSecond))});
     Key moved(pair);
     const std::uint64_t nowNs = random.below(1000 * kSecond), cost = random.between(1, pair[1].burst);
     moved.penalize(nowNs, random.between(1, pair[0].burst), 0);
-    if (moved.peek(nowNs, 1, cost).outcome == Outcome::kLimited && !moved.retryIsExact(nowNs, cost, 1)) return;
+    if (moved.peek(nowNs, 1, cost).outcome == Outcome::kLimited && !moved.retryIsExact(nowNs, cost, 1))
+      return;
   }
 }
 
@@ -88,7 +91,8 @@ TEST(moving_between_tiers_mints_nothing) {
   Random random = check::seeded("bucket tiers moves", 2);
   for (int i = 0; i < check::scaled(20'000); ++i) {
     const std::uint64_t windowNs = random.between(1, 3600) * kSecond;
-    const TokenBucket::Book book = bookOf({randomSpec(random, windowNs), randomSpec(random, windowNs), randomSpec(random, windowNs)});
+    const TokenBucket::Book book =
+        bookOf({randomSpec(random, windowNs), randomSpec(random, windowNs), randomSpec(random, windowNs)});
     Key key(book);
     std::uint64_t spent = 0;
     for (int call = 0; call < 20; ++call) {  // at one moment: nothing refills
@@ -99,7 +103,8 @@ TEST(moving_between_tiers_mints_nothing) {
       if (outcome == Outcome::kAllowed && !CHECK(spent <= book[tier].burst)) return;
       if (outcome == Outcome::kLimited && !CHECK(spent + cost + 1 > book[tier].burst)) return;
       for (std::uint32_t other = 0; other < 3; ++other) {
-        const std::uint64_t exact = sluice::saturatingSub(book[other].burst, spent), remaining = key.peek(kSecond, other).remaining;
+        const std::uint64_t exact = sluice::saturatingSub(book[other].burst, spent),
+                            remaining = key.peek(kSecond, other).remaining;
         if (!CHECK(remaining <= exact && remaining + 1 >= exact)) return check::note("iteration", i);
       }
     }
@@ -193,7 +198,8 @@ TEST(random_blocks_round_within_their_bounds) {
     const Spec spec = randomSpec(random, random.between(1, 3600) * kSecond);
     const TokenBucket::Book book = bookOf({spec});
     Key key(book);
-    const std::uint64_t nowNs = random.below(1000) * kNsPerMs, untilNs = nowNs + random.magnitude(1'000'000) * kNsPerMs;
+    const std::uint64_t nowNs = random.below(1000) * kNsPerMs,
+                        untilNs = nowNs + random.magnitude(1'000'000) * kNsPerMs;
     const std::uint64_t tokens = random.between(1, spec.burst);
     key.penalize(nowNs, tokens);
     Key unblocked = key;
@@ -201,8 +207,11 @@ TEST(random_blocks_round_within_their_bounds) {
     if (!CHECK_EQ(key.allow(untilNs - 1, 1), Outcome::kBlocked)) return;
     const std::uint64_t exact = unblocked.peek(untilNs).remaining, kept = key.peek(untilNs).remaining;
     const std::uint64_t missing = spec.burst - exact;
-    const bool fine = CHECK(kept <= exact) && CHECK(kept + missing / 2048 + 2 >= exact) && CHECK(missing > 3 || exact <= kept + 1);
-    if (!fine) return check::note("limit, windowNs, burst, tokens, until:", spec.limit, spec.windowNs, spec.burst, tokens, untilNs);
+    const bool fine = CHECK(kept <= exact) && CHECK(kept + missing / 2048 + 2 >= exact) &&
+                      CHECK(missing > 3 || exact <= kept + 1);
+    if (!fine)
+      return check::note("limit, windowNs, burst, tokens, until:", spec.limit, spec.windowNs, spec.burst,
+                         tokens, untilNs);
   }
 }
 

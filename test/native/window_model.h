@@ -7,7 +7,8 @@ namespace check {
 
 class WindowModel {
  public:
-  WindowModel(std::uint64_t windowNs, sluice::FixedWindow::Align align) : windowNs_(windowNs), align_(align) {}
+  WindowModel(std::uint64_t windowNs, sluice::FixedWindow::Align align)
+      : windowNs_(windowNs), align_(align) {}
 
   void advanceTo(std::uint64_t nowNs) {
     nowNs_ = nowNs;

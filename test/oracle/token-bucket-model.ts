@@ -4,7 +4,7 @@ import { larger, largerInt, Rational, smaller } from './rational'
 
 const ZERO = Rational.ZERO
 
-/** Whose rate the bucket refills at. Two where that depends on rounding, or on what is remembered of a full bucket. */
+/** Whose rate the bucket refills at. Two only after a penalty of which rounding may have left nothing. */
 interface Draining {
   fastest: OraclePolicy
   slowest: OraclePolicy
@@ -13,10 +13,10 @@ interface Draining {
 /**
  * A token bucket, from its definition: full for a new key, refilled continuously, and a call is admitted if the
  * level covers its cost. Kept as what is spent (capacity less level), which is what moves between tiers. The
- * spent amount drains at the rate of the policy of the last admitted charge.
+ * spent amount drains at the rate of the policy of the last admitted charge or penalty.
  *
  * While a key is blocked, what counts is what will still be spent when the block ends: refunds and penalties act on
- * that, under the policy of the last charge. `spent` is a range, and answers are ranges, only where bounds.ts says so.
+ * that. `spent` is a range, and answers are ranges, only where bounds.ts says so.
  */
 export class TokenBucketModel implements KeyModel {
   #spent: Range<Rational> = exactly(ZERO)
@@ -25,12 +25,10 @@ export class TokenBucketModel implements KeyModel {
   #draining: Draining
   #blockedUntilUs: bigint | undefined
   #untouched = true
-  readonly #base: OraclePolicy
   readonly #gridSlackOf: (policy: OraclePolicy) => Rational
 
   constructor(nowUs: bigint, policy: OraclePolicy, gridSlackOf: (policy: OraclePolicy) => Rational) {
     this.#atUs = nowUs
-    this.#base = policy
     this.#draining = { fastest: policy, slowest: policy }
     this.#gridSlackOf = gridSlackOf
   }
@@ -74,22 +72,17 @@ export class TokenBucketModel implements KeyModel {
     return credited
   }
 
-  penalize(nowUs: bigint, tokens: bigint, asking: OraclePolicy): Range<bigint> {
+  penalize(nowUs: bigint, tokens: bigint, policy: OraclePolicy): Range<bigint> {
     this.#advance(nowUs)
-    const { fastest, slowest } = this.#draining
-    const blocked = this.#blockedUntilUs !== undefined
-    const policies = blocked ? [fastest, slowest] : [asking]
-    const take = (spent: Rational): Rational[] =>
-      policies.map(({ capacity }) =>
-        larger(ZERO, smaller(Rational.of(tokens), Rational.of(capacity).minus(spent))),
-      )
-    const seen = this.#seenBy(blocked ? slowest : asking)
-    const taken = { lo: take(seen.hi).reduce(smaller), hi: take(seen.lo).reduce(larger) }
+    const take = (spent: Rational): Rational =>
+      larger(ZERO, smaller(Rational.of(tokens), Rational.of(policy.capacity).minus(spent)))
+    const seen = this.#seenBy(policy)
+    const taken = { lo: take(seen.hi), hi: take(seen.lo) }
     if (taken.hi.isZero()) return exactly(0n)
-    const { lo, hi } = this.#spent
-    this.#charge({ lo: take(lo).reduce(smaller), hi: take(hi).reduce(larger) }, blocked ? slowest : asking)
-    if (blocked || taken.lo.isZero())
-      this.#draining = spanning({ fastest, slowest }, blocked ? slowest : asking)
+    const { lo, hi } = this.#afterMoveTo(policy)
+    const before = this.#draining
+    this.#charge({ lo: take(lo), hi: take(hi) }, policy)
+    if (taken.lo.isZero()) this.#draining = spanning(before, policy)
     this.#rewriteBlock()
     return { lo: taken.lo.floor(), hi: taken.hi.floor() }
   }
@@ -97,8 +90,6 @@ export class TokenBucketModel implements KeyModel {
   block(nowUs: bigint, untilUs: bigint): void {
     this.#advance(nowUs)
     if (untilUs <= (this.#blockedUntilUs ?? nowUs)) return
-    // Nothing is remembered of a full bucket, so not either who charged it last.
-    if (this.#spent.lo.isZero()) this.#draining = spanning(this.#draining, this.#base)
     this.#spent = this.#settled()
     this.#blockedUntilUs = untilUs
     this.#untouched = false

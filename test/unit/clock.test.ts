@@ -210,6 +210,26 @@ describe('a clock that steps back', () => {
   })
 })
 
+test('epoch windows follow the clock, wherever it stood when the limiter was made', () => {
+  for (const startMs of [0, 1, 999.999, 1_700_000_000_123.456, -1, -1_700_000_000_123.456]) {
+    const clock = new ManualClock(startMs)
+    const limiter = withClock(clock, {
+      algorithm: 'fixed-window',
+      align: 'epoch',
+      limit: 1,
+      windowMs: 7000,
+      maxKeys: 100,
+    })
+    const nextMs = Math.floor(startMs / 7000) * 7000 + 7000
+    const { resetAfterMs } = limiter.consume('k')
+    expect(Math.round(resetAfterMs * 1000)).toBe(Math.round((nextMs - startMs) * 1000))
+    clock.set(nextMs - 0.001)
+    expect(limiter.allow('k')).toBe(false)
+    clock.set(nextMs)
+    expect(limiter.consume('k')).toMatchObject({ allowed: true, resetAfterMs: 7000 })
+  }
+})
+
 describe('far times', () => {
   test('100 years forward: full again, and the limiter goes on', () => {
     for (const algorithm of ['token-bucket', 'fixed-window'] as const) {

@@ -99,6 +99,23 @@ describe('token bucket', () => {
   })
 })
 
+test('a bucket that has refilled comes out of a block full, whichever tier charged and whichever blocked', () => {
+  const tiers = { fast: { limit: 1_000_000, windowMs: 1 }, slow: { limit: 1, windowMs: 10_000 } }
+  for (const charging of ['fast', 'slow']) {
+    for (const blocking of ['fast', 'slow']) {
+      const limiter = open({ tiers })
+      limiter.tier(charging).consume('k', 1)
+      clock.advance(3_600_000)
+      limiter.tier(blocking).block('k', 10)
+      clock.advance(10)
+      expect(limiter.peek('k'), `${charging}, then ${blocking}`).toMatchObject({
+        remaining: 10,
+        resetAfterMs: 0,
+      })
+    }
+  }
+})
+
 describe('fixed window', () => {
   test('tiers share the window and the count', () => {
     const limiter = open({ algorithm: 'fixed-window', tiers: { paid: { limit: 100 } } })
