@@ -41,7 +41,12 @@ class Clock {
   }
 
   // Lags `now` by at most `slackNs`. Only of the machine's clock.
-  std::uint64_t coarseNow() const { return saturatingSub(SystemClock::coarseNs(), originNs_); }
+  std::uint64_t coarseNow() const {
+    // The origin may lie before the machine's start, as a number below zero; and the coarse clock before the
+    // origin.
+    const auto sinceOrigin = static_cast<std::int64_t>(SystemClock::coarseNs() - originNs_);
+    return sinceOrigin > 0 ? static_cast<std::uint64_t>(sinceOrigin) : 0;
+  }
   std::uint64_t slackNs() const { return slackNs_; }
 
   // As the caller sees it, rounded up to a tick of the clock: 1 us of a user's clock, 1 ns of the machine's.

@@ -75,8 +75,10 @@ class Batch {
     remaining_ = static_cast<double*>(array(5)) + from_;
     retryAfterMs_ = static_cast<double*>(array(6)) + from_;
     const auto request = call_.request(Path{});
-    if (request) nowNs_ = request->nowNs;
-    return request.has_value();
+    if (!request) return false;
+    nowNs_ = request->nowNs;
+    frame_ = Algorithm::frame(call_.table().book(), call_.view().policy, nowNs_, nowNs_);
+    return true;
   }
 
   template <class DigestOf>
@@ -97,14 +99,21 @@ class Batch {
   }
 
   bool decide(std::uint32_t index, const Path& path) {
-    const Request<Algorithm> request{call_.table(), path, call_.view().policy, nowNs_};
-    const Decision decision =
-        consume(request, costs_ == nullptr ? cost_ : static_cast<std::uint64_t>(costs_[index]));
+    const std::uint64_t cost = costs_ == nullptr ? cost_ : static_cast<std::uint64_t>(costs_[index]);
+    std::uint64_t left = 0;
+    const auto admit = [&](const Entry& entry) { return Algorithm::admitAt(frame_, entry, cost, &left); };
+    Decision decision;
+    if (call_.table().decide(path, admit) == Verdict::Kind::kAdmit) {
+      decision.remaining = left;
+    } else {
+      decision = consume(Request<Algorithm>{call_.table(), path, call_.view().policy, nowNs_}, cost);
+    }
     call_.attachment().count(decision.outcome);
     const bool allowed = decision.outcome == Outcome::kAllowed;
     allowed_[index] = allowed ? 1 : 0;
     remaining_[index] = static_cast<double>(decision.remaining);
-    retryAfterMs_[index] = call_.attachment().clock.toMs(decision.retryAfterNs);
+    retryAfterMs_[index] =
+        decision.retryAfterNs == 0 ? 0 : call_.attachment().clock.toMs(decision.retryAfterNs);
     return allowed;
   }
 
@@ -118,6 +127,7 @@ class Batch {
   double* remaining_ = nullptr;
   double* retryAfterMs_ = nullptr;
   std::uint64_t nowNs_ = 0;
+  typename Algorithm::Frame frame_{};
 };
 
 }  // namespace sluice

@@ -195,6 +195,14 @@ class FixedWindow {
     return {Verdict::Kind::kAdmit, entry.payload + cost};
   }
 
+  // `charge` at the one time of a frame of no width, if it admits; else nothing. `left` is what is left then.
+  static Verdict admitAt(const Frame& frame, const Entry& entry, std::uint64_t cost, std::uint64_t* left) {
+    const Verdict verdict = chargeWithin(frame, entry, cost);
+    if (verdict.kind != Verdict::Kind::kAdmit) return {};
+    *left = frame.limit - countOf({verdict.payload, 0}, frame.countBits);
+    return verdict;
+  }
+
  private:
   static constexpr std::uint64_t kBlockUnits = Block::kUnitsPerToken;
 

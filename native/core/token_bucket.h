@@ -209,6 +209,15 @@ class TokenBucket {
     return {};
   }
 
+  // `charge` at the one time of a frame of no width, if it admits; else nothing. `left` is what is left then.
+  static Verdict admitAt(const Frame& frame, const Entry& entry, std::uint64_t cost, std::uint64_t* left) {
+    if (entry.meta != frame.asked || cost > frame.burst || cost == 0) return {};
+    const std::uint64_t spent = saturatingSub(entry.payload, frame.low) + cost * frame.unitsPerToken;
+    if (spent > frame.capacity) return {};
+    *left = (frame.capacity - spent) / frame.unitsPerToken;
+    return {Verdict::Kind::kAdmit, encode(frame.low + spent, entry.meta).payload};
+  }
+
  private:
   static constexpr std::uint32_t kNoMeta = kMetaMask + 1;  // what no entry has
   static constexpr std::uint64_t kMaxUnits = std::uint64_t{1} << 61;
