@@ -59,7 +59,7 @@ export const ALGORITHMS = ['bucket', 'window']
 const full = {
   rounds: 4,
   heapRounds: 3,
-  measureMs: 250,
+  measureMs: 200,
   heapKeys: 5e6,
   loads: ['reused', 'fresh', '100k', '1m', 'idle', 'denied'],
 }

@@ -59,7 +59,7 @@ function loadTable(load, results, goals) {
   return [
     `${title}: ns a decision`,
     line('', 'median', 'quartiles', 'x floor', 'times as fast as the Map:', '', '', '', ''),
-    line('', '', '', '', 'window', 'w.cached', 'bucket', 'b.cached', 'goal'),
+    line('', '', '', '', 'window', 'cached', 'bucket', 'cached', 'goal'),
     ...rows,
   ].join('\n')
 }

@@ -81,21 +81,38 @@ class Batch {
     return true;
   }
 
+  // Three blocks are under way at a time: the lines of one are requested, those of the next have come and
+  // tell where the keys that are not at home live on, and the last is decided.
   template <class DigestOf>
   napi_value run(DigestOf&& digestOf) {
-    Path paths[kBlock];
+    Path paths[3][kBlock];
     std::uint32_t admitted = 0;
-    for (std::uint32_t first = 0; first < count_; first += kBlock) {
-      const std::uint32_t size = std::min(kBlock, count_ - first);
-      for (std::uint32_t i = 0; i < size; ++i) {
-        paths[i] = call_.table().pathOf(digestOf(first + i));
-        call_.table().prefetch(paths[i]);
+    for (std::uint32_t block = 0; block * kBlock < count_ + 2 * kBlock; ++block) {
+      forEachIn(block, [&](std::uint32_t i) {
+        Path& path = paths[block % 3][i % kBlock];
+        path = call_.table().pathOf(digestOf(i));
+        call_.table().prefetch(path);
+      });
+      if (block >= 1) {
+        forEachIn(block - 1, [&](std::uint32_t i) {
+          call_.table().prefetchFurther(paths[(block - 1) % 3][i % kBlock]);
+        });
       }
-      for (std::uint32_t i = 0; i < size; ++i) admitted += decide(first + i, paths[i]) ? 1 : 0;
+      if (block >= 2) {
+        forEachIn(block - 2, [&](std::uint32_t i) {
+          admitted += decide(i, paths[(block - 2) % 3][i % kBlock]) ? 1 : 0;
+        });
+      }
     }
     napi_value result;
     napi_create_uint32(env_, admitted, &result);
     return result;
+  }
+
+  template <class Visit>
+  void forEachIn(std::uint32_t block, Visit&& visit) const {
+    const std::uint32_t end = std::min((block + 1) * kBlock, count_);
+    for (std::uint32_t i = block * kBlock; i < end; ++i) visit(i);
   }
 
   bool decide(std::uint32_t index, const Path& path) {

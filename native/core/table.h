@@ -59,6 +59,13 @@ class Table {
 
   void prefetch(const Path& path) const { __builtin_prefetch(&line(path, 0)); }
 
+  // Once the home line has come: requests the next one, if the key is not at home and may live further along.
+  void prefetchFurther(const Path& path) const {
+    const Line& home = line(path, 0);
+    if (hitsIn(home, path.fingerprint) == 0 && home.slots[0].loadKey().overflow() != 0)
+      __builtin_prefetch(&line(path, 1));
+  }
+
   // Runs `operation(Entry) -> Step` on the key's entry and stores the step's result in one atomic change. The
   // operation may run several times and must have no effect of its own.
   template <class Operation>
@@ -147,19 +154,22 @@ class Table {
     return same;
   }
 
+  // Which slots of a line hold the fingerprint, one bit each. Which of the four it is cannot be predicted, so
+  // it is computed rather than branched on.
+  static unsigned hitsIn(const Line& line, std::uint64_t fingerprint) {
+    static_assert(kSlotsPerLine == 4);
+    const auto hit = [&](unsigned i) -> unsigned {
+      return static_cast<unsigned>(line.slots[i].loadKey().fingerprint() == fingerprint) << i;
+    };
+    return hit(0) | hit(1) | hit(2) | hit(3);
+  }
+
   Slot* find(const Path& path) const {
     for (std::uint32_t distance = 0; distance < Geometry::kPathLines; ++distance) {
       Line& candidates = line(path, distance);
-      static_assert(kSlotsPerLine == 4);
-      const KeyWord first = candidates.slots[0].loadKey();
-      // Which of the four it is cannot be predicted, so it is computed rather than branched on.
-      const auto hit = [&](unsigned i) -> unsigned {
-        return static_cast<unsigned>(candidates.slots[i].loadKey().fingerprint() == path.fingerprint) << i;
-      };
-      const unsigned hits =
-          static_cast<unsigned>(first.fingerprint() == path.fingerprint) | hit(1) | hit(2) | hit(3);
+      const unsigned hits = hitsIn(candidates, path.fingerprint);
       if (hits != 0) return &candidates.slots[std::countr_zero(hits)];
-      if (first.overflow() == 0) return nullptr;
+      if (candidates.slots[0].loadKey().overflow() == 0) return nullptr;
     }
     return nullptr;
   }

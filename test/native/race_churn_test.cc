@@ -162,6 +162,33 @@ TEST(who_is_limited_stays_so_while_others_are_evicted) {
   victimsStayDenied<FixedWindow>(4);
 }
 
+// Two keys that take one slot from each other at every call. One is charged 1 at a time, the other 2^20: a
+// state that mixes the two shows that one key was charged, or read, with the other's.
+TEST(keys_that_take_a_slot_from_each_other_never_mix) {
+  constexpr std::uint64_t kMany = std::uint64_t{1} << 20, kMost = std::uint64_t{1} << 40;
+  FixedWindow::Book book = *FixedWindow::Book::make(kDay, kMost, FixedWindow::Align::kFirstRequest);
+  CHECK(book.add({kMost}).has_value());
+  const auto table = check::makeTable<FixedWindow>(40, 1, std::move(book));
+  for (std::uint64_t i = 0; i < 63; ++i) CHECK(crowded(*table, 3 * i).block(kNow, kNow + kDay));
+  auto one = crowded(*table, 1000), many = crowded(*table, 1003);
+  check::race([&](unsigned thread) {
+    Random random(thread);
+    for (int i = 0; i < check::scaled(400'000); ++i) {
+      const bool looks = random.oneIn(2);
+      random.oneIn(2) ? one.fastAllow(kNow, 1) : many.fastAllow(kNow, kMany);
+      if (random.oneIn(2)) {
+        const std::uint64_t spent = kMost - (looks ? one.peek(kNow) : one.consume(kNow, 1)).remaining;
+        if (!CHECK(spent < kMany)) return check::note("step, spent:", i, spent);
+      } else {
+        const std::uint64_t spent = kMost - (looks ? many.peek(kNow) : many.consume(kNow, kMany)).remaining;
+        if (!CHECK_EQ(spent % kMany, 0)) return check::note("step, spent:", i, spent);
+      }
+    }
+  });
+  CHECK(table->stats().evictedLive > 100);
+  CHECK(table->consistent());
+}
+
 // Everything at once, with more keys than slots and time moving: it ends, and the structure holds.
 template <class Algorithm>
 static void everythingAtOnce(std::uint64_t seed) {

@@ -9,7 +9,6 @@
 
 using check::kThreads;
 using check::numberedKey;
-using sluice::Entry;
 using sluice::FixedWindow;
 using sluice::kNsPerMs;
 using sluice::kNsPerSecond;
@@ -17,7 +16,6 @@ using sluice::kNsPerUs;
 using sluice::Outcome;
 using sluice::Table;
 using sluice::TokenBucket;
-using sluice::Verdict;
 
 namespace {
 
@@ -40,17 +38,6 @@ FixedWindow::Book bookOf<FixedWindow>(std::uint64_t limit, std::uint64_t windowN
   return book;
 }
 
-// A charge as the addon makes it: from a frame of time first, in full if that cannot tell.
-template <class Algorithm>
-bool fastAllow(Table<Algorithm>& table, const sluice::Path& path, std::uint64_t nowNs, std::uint64_t cost,
-               std::uint32_t policy = 0) {
-  const auto frame = Algorithm::frame(table.book(), policy, nowNs, nowNs);
-  const auto verdict =
-      table.decide(path, [&](const Entry& entry) { return Algorithm::chargeWithin(frame, entry, cost); });
-  if (verdict != Verdict::Kind::kUnsure) return verdict == Verdict::Kind::kAdmit;
-  return sluice::allow(sluice::Request<Algorithm>{table, path, policy, nowNs}, cost) == Outcome::kAllowed;
-}
-
 // Every thread charges `cost` as often as would exhaust the limit alone; half of the threads by the short
 // way.
 template <class Algorithm>
@@ -63,7 +50,7 @@ void admitsExactly(std::uint64_t limit, std::uint64_t cost, int keys) {
     check::race([&](unsigned thread) {
       std::uint64_t mine = 0;
       for (std::uint64_t i = 0; i < limit / cost + 1; ++i) {
-        mine += thread % 2 == 0 ? fastAllow(*table, path, kNow, cost)
+        mine += thread % 2 == 0 ? check::fastAllow(*table, path, kNow, cost)
                                 : check::TableKey(*table, path).allow(kNow, cost) == Outcome::kAllowed;
       }
       admitted += mine;
@@ -107,7 +94,7 @@ std::uint64_t admittedInMovingTime(Table<Algorithm>& table, std::uint64_t tickNs
     std::uint64_t mine = 0;
     for (int i = 0; thread == 0 ? i < ticks : !over; ++i) {
       const std::uint64_t cost = 1 + static_cast<std::uint64_t>(i) % 3;
-      if (fastAllow(table, path, nowNs.load(), cost)) mine += cost;
+      if (check::fastAllow(table, path, nowNs.load(), cost)) mine += cost;
       if (thread == 0) nowNs += tickNs;
     }
     if (thread == 0) over = true;

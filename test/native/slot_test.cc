@@ -100,7 +100,7 @@ TEST(a_claim_is_claimed_stored_and_published) {
   put(slot, KeyWord::make(1, 0, 0, 0).bits, 100 << 4 | 3);
   StateWord expected = slot.loadState();
   CHECK(slot.claim(expected));
-  CHECK(slot.loadState().claimed());
+  CHECK_EQ(slot.loadState().bits, expected.claim().bits);
   slot.storeKey(KeyWord::make(2, 7, 1, 0));
   slot.publish(expected.claim(), 55);
   CHECK_EQ(slot.loadKey().fingerprint(), 2);

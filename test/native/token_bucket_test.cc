@@ -224,6 +224,22 @@ TEST(a_step_forward_refills_and_no_more) {
   }
 }
 
+// The payload has patterns that are no times: a full bucket, a claimed slot. A time that ends in one is moved
+// by a unit.
+TEST(no_moment_of_being_full_again_is_special) {
+  const TokenBucket::Book book = bookOf({1'000'000'000, kSecond, 5});
+  for (std::uint64_t wraps = 1; wraps <= 3; ++wraps) {
+    const std::uint64_t wrapNs = wraps << sluice::kPayloadBits;
+    for (std::uint64_t nowNs = wrapNs - 10; nowNs <= wrapNs + 10; ++nowNs) {
+      Key key(book);
+      CHECK_EQ(key.allow(nowNs, 5), Outcome::kAllowed);
+      CHECK(key.peek(nowNs).remaining <= 1);
+      CHECK_EQ(key.allow(nowNs, 2), Outcome::kLimited);
+      CHECK_EQ(key.allow(nowNs + 6, 5), Outcome::kAllowed);
+    }
+  }
+}
+
 // Times of the fastest policies wrap: they heal within 78 hours, and are full beyond (token_bucket.h).
 TEST(the_fastest_buckets_heal_after_steps_back_of_hours) {
   const Spec spec{1'000'000'000, kSecond, 1'000'000'000};

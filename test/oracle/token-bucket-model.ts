@@ -79,10 +79,14 @@ export class TokenBucketModel implements KeyModel {
     const seen = this.#seenBy(policy)
     const taken = { lo: take(seen.hi), hi: take(seen.lo) }
     if (taken.hi.isZero()) return exactly(0n)
+    const before = { spent: this.#spent, draining: this.#draining }
     const { lo, hi } = this.#afterMoveTo(policy)
-    const before = this.#draining
     this.#charge({ lo: take(lo), hi: take(hi) }, policy)
-    if (taken.lo.isZero()) this.#draining = spanning(before, policy)
+    if (taken.lo.isZero()) {
+      // Rounding may have left nothing to take; then nothing has changed.
+      this.#spent = { lo: before.spent.lo, hi: larger(before.spent.hi, this.#spent.hi) }
+      this.#draining = spanning(before.draining, policy)
+    }
     this.#rewriteBlock()
     return { lo: taken.lo.floor(), hi: taken.hi.floor() }
   }
