@@ -173,7 +173,7 @@ TEST(keys_that_take_a_slot_from_each_other_never_mix) {
   auto one = crowded(*table, 1000), many = crowded(*table, 1003);
   check::race([&](unsigned thread) {
     Random random(thread);
-    for (int i = 0; i < check::scaled(400'000); ++i) {
+    for (int i = 0; i < check::scaled(200'000); ++i) {
       const bool looks = random.oneIn(2);
       random.oneIn(2) ? one.fastAllow(kNow, 1) : many.fastAllow(kNow, kMany);
       if (random.oneIn(2)) {
