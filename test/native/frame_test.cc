@@ -139,6 +139,41 @@ TEST(fixed_window_verdicts_hold_throughout_the_frame) {
   CHECK(tally.admitted > 1000 && tally.refused > 1000 && tally.unsure > 1000);
 }
 
+// admitAt says yes where charge does, to the same effect, and tells what describe would. Where charge
+// refuses, it says nothing. How often it said yes is counted.
+template <class Algorithm>
+static bool admitsAsChargeDoes(Random& random, const typename Algorithm::Book& book, std::uint64_t most,
+                               int* admitted) {
+  const std::uint64_t nowNs = random.magnitude(kHorizonNs / 2);
+  const Entry entry = randomEntry<Algorithm>(random, book, nowNs, most);
+  const std::uint64_t cost = randomCost<Algorithm>(random, book, entry, nowNs, most);
+  const auto asked = static_cast<std::uint32_t>(random.below(book.size()));
+  std::uint64_t left = 0;
+  const Verdict verdict = Algorithm::admitAt(Algorithm::frame(book, asked, nowNs, nowNs), entry, cost, &left);
+  if (verdict.kind == Verdict::Kind::kUnsure) return true;
+  ++*admitted;
+  const Entry next{verdict.payload, entry.meta};
+  const std::uint64_t remaining =
+      Algorithm::describe(book, asked, next, nowNs, cost, Outcome::kAllowed).remaining;
+  const bool fine = CHECK(verdict.kind == Verdict::Kind::kAdmit) && CHECK_EQ(left, remaining) &&
+                    holdsAt<Algorithm>(book, asked, entry, verdict, nowNs, cost);
+  if (!fine) check::note("asked, payload, meta, now, cost:", asked, entry.payload, entry.meta, nowNs, cost);
+  return fine;
+}
+
+TEST(admissions_at_one_moment_are_those_of_charge) {
+  Random random = check::seeded("frame moments", 5);
+  int bucketsAdmitted = 0, windowsAdmitted = 0;
+  for (int i = 0; i < check::scaled(300'000); ++i) {
+    const TokenBucket::Book buckets = randomBuckets(random);
+    const std::uint64_t most = std::max(buckets[0].burst, buckets[1].burst);
+    if (!admitsAsChargeDoes<TokenBucket>(random, buckets, most, &bucketsAdmitted)) return;
+    const FixedWindow::Book windows = randomWindows(random);
+    if (!admitsAsChargeDoes<FixedWindow>(random, windows, windows[0].limit, &windowsAdmitted)) return;
+  }
+  CHECK(bucketsAdmitted > 1000 && windowsAdmitted > 1000);
+}
+
 TEST(a_busy_key_is_nearly_always_decided) {
   TokenBucket::Book book;
   CHECK(book.add({100, kSecond, 100}).has_value());
