@@ -85,8 +85,9 @@ export function consumeMany(
   checkKeys(keys)
   out.start(keys.length)
   const single: Single = (key, cost) => view.consume(key, cost) === 0
-  for (let from = 0; from < keys.length; from += CHUNK) {
-    const chunk = from === 0 && keys.length <= CHUNK ? keys : keys.slice(from, from + CHUNK)
+  // Once at least: an empty batch, too, is told that the limiter is closed.
+  for (let from = 0; from === 0 || from < keys.length; from += CHUNK) {
+    const chunk = keys.length <= CHUNK ? keys : keys.slice(from, from + CHUNK)
     out.add(consumeChunk(view, results, chunk, out, costs, from, single))
   }
   return out

@@ -31,11 +31,14 @@ export interface LimiterOptions extends PolicyOptions {
    * blocked never is.
    */
   maxKeys?: number
-  /** Further policies for the same keys, by name, for `tier`. What they leave out is as in the limiter's own. */
+  /**
+   * Further policies for the same keys, by name, for `tier`. They share `windowMs` unless they say otherwise (a fixed
+   * window's must), and `burst` unless they bring a `limit` of their own, which then is their default `burst`.
+   */
   tiers?: Readonly<Record<string, PolicyVariant>>
   /**
-   * Where the time comes from: a `ManualClock`, or a function that returns milliseconds (`() => Date.now()` obeys fake
-   * timers). Default: the machine's monotonic clock, which no change of the date can move. If a clock steps back, time
+   * Where the time comes from: a `ManualClock`, or a function that returns milliseconds. `() => Date.now()` obeys fake
+   * timers (plain `Date.now` is taken as it is now, before they replace it). Default: the machine's monotonic clock, which no change of the date can move. If a clock steps back, time
    * stands still for that moment and then goes on with it.
    */
   clock?: ManualClock | ClockFunction
@@ -221,7 +224,9 @@ function clockCell(clock: unknown): { cell: Float64Array | undefined; read: (() 
   const cell = new Float64Array(1)
   const read = () => {
     const ms: unknown = clock()
-    cell[0] = typeof ms === 'number' ? ms : Number.NaN
+    if (typeof ms !== 'number')
+      throw rangeError('ERR_SLUICE_CLOCK', `clock must return milliseconds; got ${shown(ms)}`)
+    cell[0] = ms
   }
   read()
   return { cell, read }

@@ -54,7 +54,10 @@ export class LimiterView {
     return this.#decision(REASONS[native.consume(key, cost)] as Reason)
   }
 
-  /** What `consume(key)` would answer now. Spends nothing; `remaining` is what is there before the call. */
+  /**
+   * Whether `consume(key)` would be admitted now. Spends nothing, so `remaining` is what is there before such a call. A
+   * key that is not in the table is answered as a new one; that a full table would refuse it only a charge finds out.
+   */
   peek(key: Key): Decision {
     const { native, readClock } = this.#parts
     readClock?.()

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { rangeError } from '../errors/errors'
 import type { NativeEngine } from './engine'
@@ -55,7 +55,11 @@ export function platformName(): string {
   return process.platform === 'linux' ? `${name}-${isGlibc() ? 'glibc' : 'musl'}` : name
 }
 
+/** By what this process has loaded. (Node's own report would say, but may wait for name servers to say it.) */
 function isGlibc(): boolean {
-  const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
-  return report.header?.glibcVersionRuntime !== undefined
+  try {
+    return !/\/(ld-musl-|libc\.musl-)/.test(readFileSync('/proc/self/maps', 'latin1'))
+  } catch {
+    return true
+  }
 }
