@@ -35,7 +35,8 @@ export class BatchResult {
 
   /** @internal Makes room for `length` answers. */
   start(length: number): void {
-    if (this.#allowed.length < length) {
+    const room = Math.min(this.#allowed.length, this.#remaining.length, this.#retryAfterMs.length)
+    if (room < length) {
       this.#allowed = new Uint8Array(length)
       this.#remaining = new Float64Array(length)
       this.#retryAfterMs = new Float64Array(length)
@@ -81,13 +82,15 @@ export function consumeMany(
     throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
   const { cost = 1 } =
     options === undefined ? Object.create(null) : (checkObject('options', options, ['cost']) as BatchOptions)
-  const costs = checkCosts(cost, keys.length)
-  checkKeys(keys)
-  out.start(keys.length)
+  // Read once, as an array may have getters; no code of the user's runs after this.
+  const snapshot: readonly Key[] = [...keys]
+  checkKeys(snapshot)
+  const costs = checkCosts(cost, snapshot.length)
+  out.start(snapshot.length)
   const single: Single = (key, cost) => view.consume(key, cost) === 0
   // Once at least: an empty batch, too, is told that the limiter is closed.
-  for (let from = 0; from === 0 || from < keys.length; from += CHUNK) {
-    const chunk = keys.length <= CHUNK ? keys : keys.slice(from, from + CHUNK)
+  for (let from = 0; from === 0 || from < snapshot.length; from += CHUNK) {
+    const chunk = snapshot.length <= CHUNK ? snapshot : snapshot.slice(from, from + CHUNK)
     out.add(consumeChunk(view, results, chunk, out, costs, from, single))
   }
   return out

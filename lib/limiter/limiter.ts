@@ -12,7 +12,7 @@ import {
   type PolicyVariant,
   varyPolicy,
 } from '../policy/policy'
-import { type ClockFunction, ManualClock } from '../time/clock'
+import { type ClockFunction, cellOf, ManualClock } from '../time/clock'
 import { LimiterView, type ViewParts } from './view'
 
 const ALIGNMENTS = ['first-request', 'epoch'] as const
@@ -26,7 +26,8 @@ export interface LimiterOptions extends PolicyOptions {
    */
   align?: (typeof ALIGNMENTS)[number]
   /**
-   * How many keys the table is made for, at once, at 22.5 bytes each: from 1 to 2^31; default 1,000,000. When more keys
+   * How many keys the table is made for, at once, at 22.5 bytes each (up to 50 in tables for fewer than 1500, and 1 kB
+   * at least): from 1 to 2^31; default 1,000,000. When more keys
    * than that limit at the same time, those that have spent least are forgotten first; one that is at its limit or
    * blocked never is.
    */
@@ -38,8 +39,8 @@ export interface LimiterOptions extends PolicyOptions {
   tiers?: Readonly<Record<string, PolicyVariant>>
   /**
    * Where the time comes from: a `ManualClock`, or a function that returns milliseconds. `() => Date.now()` obeys fake
-   * timers (plain `Date.now` is taken as it is now, before they replace it). Default: the machine's monotonic clock, which no change of the date can move. If a clock steps back, time
-   * stands still for that moment and then goes on with it.
+   * timers (plain `Date.now` is taken as it is now, before they replace it). Default: the machine's monotonic clock, which no change of the date can move. A clock may step
+   * back: up to 10 s are waited out; after a longer step time goes on with the clock, from where it stands.
    */
   clock?: ManualClock | ClockFunction
 }
@@ -84,6 +85,7 @@ export class Limiter extends LimiterView {
   readonly #core: Core
   readonly #tiers: ReadonlyMap<string, LimiterView>
   readonly #views = new Map<string, LimiterView>()
+  #isClosed = false
 
   /**
    * @throws TypeError ERR_SLUICE_OPTION_TYPE, ERR_SLUICE_OPTION_UNKNOWN; RangeError ERR_SLUICE_OPTION_RANGE,
@@ -100,6 +102,7 @@ export class Limiter extends LimiterView {
 
   /** The tier of that name. @throws RangeError ERR_SLUICE_TIER_UNKNOWN with the nearest valid name */
   tier(name: string): LimiterView {
+    this.#checkOpen()
     const view = this.#tiers.get(name)
     if (view !== undefined) return view
     const names = [...this.#tiers.keys()]
@@ -114,6 +117,7 @@ export class Limiter extends LimiterView {
    * @throws as the constructor, and RangeError ERR_SLUICE_POLICY if there are too many
    */
   with(policy: PolicyVariant): LimiterView {
+    this.#checkOpen()
     const { limit, windowNs, capacity, ...rest } = this.#core.vary(policy, 'with')
     const id = `${limit}/${windowNs}/${capacity}`
     let view = this.#views.get(id)
@@ -135,7 +139,12 @@ export class Limiter extends LimiterView {
 
   /** Gives the memory back. Every later call throws `ERR_SLUICE_CLOSED`. Closing twice does nothing. */
   close(): void {
+    this.#isClosed = true
     this.#core.native.close()
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw typeError('ERR_SLUICE_CLOSED', 'the limiter is closed; create a new one')
   }
 
   [Symbol.dispose](): void {
@@ -185,7 +194,7 @@ class Core {
 
   viewOf(policy: Policy): ViewParts {
     const { limit, windowNs, capacity } = policy
-    const native = this.native.addPolicy({ limit, windowNs, burst: capacity })
+    const native = this.native.addPolicy(limit, windowNs, capacity)
     return { native, results: this.native.results, capacity, readClock: this.#readClock }
   }
 
@@ -199,10 +208,9 @@ class Core {
 
   #open(alignToEpoch: boolean, cell: Float64Array | undefined): NativeLimiter {
     const engine = loadNative()
-    const options = { maxKeys: this.maxKeys, windowNs: this.policy.windowNs, clockCell: cell }
-    if (this.algorithm === 'token-bucket') return engine.openTokenBucket(options)
+    const open = this.algorithm === 'token-bucket' ? engine.openTokenBucket : engine.openFixedWindow
     const maxLimit = Math.max(this.policy.limit, ...[...this.tiers.values()].map(({ limit }) => limit))
-    return engine.openFixedWindow({ ...options, alignToEpoch, maxLimit })
+    return open(this.maxKeys, this.policy.windowNs, maxLimit, alignToEpoch ? 1 : 0, cell)
   }
 }
 
@@ -214,7 +222,7 @@ function byDefault<T>(value: T | undefined, otherwise: T): T {
 /** Where the engine reads a user's clock, and what writes the time there before each call. */
 function clockCell(clock: unknown): { cell: Float64Array | undefined; read: (() => void) | undefined } {
   if (clock === undefined) return { cell: undefined, read: undefined }
-  if (clock instanceof ManualClock) return { cell: clock.cell, read: undefined }
+  if (clock instanceof ManualClock) return { cell: cellOf(clock), read: undefined }
   if (typeof clock !== 'function') {
     throw typeError(
       'ERR_SLUICE_OPTION_TYPE',

@@ -5,32 +5,30 @@ import type { Key } from './key'
  * except keys, costs and spans of time, which the addon checks itself because it must look at them anyway.
  */
 export interface NativeEngine {
-  openTokenBucket(options: OpenOptions): NativeLimiter
-  openFixedWindow(options: OpenOptions & { alignToEpoch: boolean; maxLimit: number }): NativeLimiter
+  openTokenBucket: Open
+  openFixedWindow: Open
   /** Takes a string out without loss and does nothing with it: the least a native call can cost. */
   noop(key: string): boolean
 }
 
-export interface OpenOptions {
-  maxKeys: number
-  /** Windows since the table's origin coincide with windows of the epoch of this length. */
-  windowNs: number
-  /** Where the time in ms is written before each call; absent for the machine's monotonic clock. */
-  clockCell: Float64Array | undefined
-}
-
-export interface NativePolicy {
-  limit: number
-  windowNs: number
-  burst: number
-}
+/**
+ * @param alignToEpoch 1 if windows since the table's origin are to coincide with windows of the epoch, else 0
+ * @param clockCell where the time in ms is written before each call; absent for the machine's monotonic clock
+ */
+export type Open = (
+  maxKeys: number,
+  windowNs: number,
+  maxLimit: number,
+  alignToEpoch: 0 | 1,
+  clockCell: Float64Array | undefined,
+) => NativeLimiter
 
 export interface NativeLimiter {
   /** remaining, retryAfterMs, resetAfterMs of the last `consume` or `peek`. */
   readonly results: Float64Array
   /** The greatest limit that the table can count to. */
   readonly maxLimit: number
-  addPolicy(policy: NativePolicy): NativeView
+  addPolicy(limit: number, windowNs: number, burst: number): NativeView
   /** Fills in keys, capacity, bytes, allowed, denied, evictedLive, refusedFull. */
   stats(into: Float64Array): void
   close(): void

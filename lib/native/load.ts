@@ -18,7 +18,12 @@ export function loadNative(): NativeEngine {
 /** What `npm run build` makes. Not a literal path: no bundler of a dependent should look for it. */
 function loadBuilt(): unknown {
   const path = join(__dirname, '..', '..', 'build', 'Release', 'sluice.node')
-  return existsSync(path) ? require(path) : undefined
+  if (!existsSync(path)) return undefined
+  try {
+    return require(path)
+  } catch (error) {
+    throw loadError(platformName(), error)
+  }
 }
 
 /** Literal paths inside a `try`, so that bundlers take along those that exist and accept that others do not. */
@@ -42,11 +47,15 @@ function loadPrebuilt(): unknown {
         throw new Error('there is no build for it')
     }
   } catch (error) {
-    throw rangeError(
-      'ERR_SLUICE_NATIVE_LOAD',
-      `the native engine for ${platform} could not be loaded (in a checkout, run "npm run build"): ${(error as Error).message}`,
-    )
+    throw loadError(platform, error)
   }
+}
+
+function loadError(platform: string, cause: unknown): Error {
+  return rangeError(
+    'ERR_SLUICE_NATIVE_LOAD',
+    `the native engine for ${platform} could not be loaded (in a checkout, run "npm run build"): ${(cause as Error).message}`,
+  )
 }
 
 /** `linux-x64-glibc`, `darwin-arm64`, ...: how the folders in prebuilds/ are named. */

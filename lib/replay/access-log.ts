@@ -22,7 +22,7 @@ export type Malformed =
   | 'no client at the start'
   | 'no [dd/Mon/yyyy:hh:mm:ss +zzzz] "request" after the client'
   | 'more than client, ident and user before the time'
-  | 'the time does not exist, or is not from 1970 to 2254'
+  | 'the time does not exist, or is not from 1970 to 2099'
   | 'the quoted request does not end'
   | 'no status and size after the request'
 
@@ -35,7 +35,7 @@ const QUESTION = 0x3f
 const OPEN_BRACKET = 0x5b
 const STAMP_BYTES = 26
 /** What the limiter's clock takes, in whole years. */
-const MAX_TIME_MS = Date.UTC(2255, 0)
+const MAX_TIME_MS = Date.UTC(2100, 0)
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 const MONTH_BY_BYTES = new Map(MONTHS.map((name, month) => [packed(Buffer.from(name), 0), month]))
 
@@ -58,7 +58,7 @@ export function parseLine(bytes: Buffer, start: number, end: number, out: LineFi
     return 'more than client, ident and user before the time'
   out.timeMs = readStamp(bytes, stamp + 1)
   if (!(out.timeMs >= 0 && out.timeMs < MAX_TIME_MS))
-    return 'the time does not exist, or is not from 1970 to 2254'
+    return 'the time does not exist, or is not from 1970 to 2099'
   out.clientStart = start
   out.clientEnd = clientEnd
   out.requestStart = stamp + STAMP_BYTES + 4

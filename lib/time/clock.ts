@@ -1,6 +1,9 @@
 /** A source of the present: milliseconds since any fixed moment. May return fractions; read to the microsecond. */
 export type ClockFunction = () => number
 
+/** @internal Where the native engine reads the time of a manual clock. */
+export let cellOf: (clock: ManualClock) => Float64Array
+
 /**
  * A clock that moves only when told to. Give it to a `Limiter` in tests, or to replay a log in its own time.
  *
@@ -13,8 +16,12 @@ export type ClockFunction = () => number
  * limiter.allow('a') // true
  */
 export class ManualClock {
-  /** @internal Where the native engine reads the time. */
-  readonly cell = new Float64Array(1)
+  // Nobody else may have it: memory that is transferred away would be read on.
+  readonly #cell = new Float64Array(1)
+
+  static {
+    cellOf = (clock) => clock.#cell
+  }
 
   /** @param startMs the first reading, in ms; default 0 */
   constructor(startMs = 0) {
@@ -23,16 +30,16 @@ export class ManualClock {
 
   /** The present, in ms. */
   now(): number {
-    return this.cell[0] as number
+    return this.#cell[0] as number
   }
 
-  /** Moves the clock to `ms`. A limiter never takes a step back as time undone: it lets time stand still instead. */
+  /** Moves the clock to `ms`. A limiter never takes a step back as time undone (see `LimiterOptions.clock`). */
   set(ms: number): void {
-    this.cell[0] = ms
+    this.#cell[0] = ms
   }
 
   /** Moves the clock on by `ms`. */
   advance(ms: number): void {
-    this.cell[0] = this.now() + ms
+    this.#cell[0] = this.now() + ms
   }
 }

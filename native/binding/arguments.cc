@@ -24,7 +24,7 @@ std::string shown(napi_env env, napi_value value) {
       napi_value text;
       char buffer[64];
       std::size_t length = 0;
-      napi_coerce_to_string(env, value, &text);
+      if (napi_coerce_to_string(env, value, &text) != napi_ok) return "a number";
       napi_get_value_string_latin1(env, text, buffer, sizeof buffer, &length);
       return std::string(buffer, length);
     }

@@ -31,6 +31,22 @@ class Clock {
 
   bool external() const { return cell_ != nullptr; }
 
+  // Whether the user's clock gives a time that can be taken; if not, ERR_SLUICE_CLOCK is thrown and time is
+  // where it was.
+  bool valid(napi_env env) const {
+    if (cell_ == nullptr) return true;
+    if (!validMs(*cell_)) {
+      throwRange(env, "ERR_SLUICE_CLOCK",
+                 "clock must give milliseconds from -9e12 to 9e12; got " + std::to_string(*cell_));
+      return false;
+    }
+    const auto ahead = static_cast<std::uint64_t>(forward_.preview(toUs(*cell_) - originUs_));
+    if (ahead <= (kHorizonNs - phaseNs_) / kNsPerUs) return true;
+    throwRange(env, "ERR_SLUICE_CLOCK",
+               "clock must stay within 146 years of where it was; got " + std::to_string(*cell_));
+    return false;
+  }
+
   // Exact. False, and ERR_SLUICE_CLOCK thrown, if the user's clock gave no valid time.
   bool now(napi_env env, std::uint64_t* nowNs) {
     if (cell_ == nullptr) {
@@ -68,14 +84,9 @@ class Clock {
   }
 
   bool nowExternal(napi_env env, std::uint64_t* nowNs) {
-    if (!validMs(*cell_)) {
-      throwRange(env, "ERR_SLUICE_CLOCK",
-                 "clock must give milliseconds from -9e12 to 9e12; got " + std::to_string(*cell_));
-      return false;
-    }
+    if (!valid(env)) return false;
     const auto sinceOriginUs = static_cast<std::uint64_t>(forward_.advance(toUs(*cell_) - originUs_));
-    const std::uint64_t boundedUs = std::min(sinceOriginUs, kHorizonNs / kNsPerUs);
-    *nowNs = std::min(boundedUs * kNsPerUs + phaseNs_, kHorizonNs);
+    *nowNs = sinceOriginUs * kNsPerUs + phaseNs_;
     return true;
   }
 
@@ -90,13 +101,21 @@ class Clock {
 // A strong reference to a JavaScript value for as long as this lives.
 class Pinned {
  public:
-  Pinned(napi_env env, napi_value value) : env_(env) { napi_create_reference(env, value, 1, &reference_); }
-  ~Pinned() { napi_delete_reference(env_, reference_); }
+  Pinned() = default;
   Pinned(const Pinned&) = delete;
   Pinned& operator=(const Pinned&) = delete;
+  ~Pinned() {
+    if (reference_ != nullptr) napi_delete_reference(env_, reference_);
+  }
+
+  // REQUIRES nothing pinned yet. False while the environment is being torn down.
+  bool pin(napi_env env, napi_value value) {
+    env_ = env;
+    return napi_create_reference(env, value, 1, &reference_) == napi_ok;
+  }
 
  private:
-  napi_env env_;
+  napi_env env_ = nullptr;
   napi_ref reference_ = nullptr;
 };
 
@@ -109,13 +128,31 @@ struct Results {
 
 template <class Algorithm>
 struct Attachment : std::enable_shared_from_this<Attachment<Algorithm>> {
-  Attachment(std::unique_ptr<Table<Algorithm>> theTable, const Clock& theClock, Results* theResults)
-      : table(std::move(theTable)), clock(theClock), results(theResults) {}
+  Attachment(napi_env theEnv, std::unique_ptr<Table<Algorithm>> theTable, const Clock& theClock,
+             Results* theResults)
+      : env(theEnv), table(std::move(theTable)), clock(theClock), results(theResults) {
+    accountFor(static_cast<std::int64_t>(table->bytes()));
+  }
+  ~Attachment() { close(); }
 
+  // Gives the table's memory back.
+  void close() {
+    if (!table) return;
+    accountFor(-static_cast<std::int64_t>(table->bytes()));
+    table.reset();
+  }
+
+  // Lets the garbage collector know what hangs on this object.
+  void accountFor(std::int64_t bytes) const {
+    std::int64_t total;
+    napi_adjust_external_memory(env, bytes, &total);
+  }
+
+  napi_env env;
   std::unique_ptr<Table<Algorithm>> table;  // null once closed
   Clock clock;
   Results* results;
-  std::unique_ptr<Pinned> pinnedResults, pinnedClock;  // what `results` and the clock's cell point into
+  Pinned pinnedResults, pinnedClock;  // what `results` and the clock's cell point into
   KeyReader keys;
   std::uint64_t allowed = 0;
   std::uint64_t denied = 0;

@@ -21,7 +21,8 @@ class Batch {
     const Call<Algorithm, kArguments> call(env, info);
     Batch batch(env, call);
     if (!call.open() || !batch.start()) return nullptr;
-    const auto* lengths = static_cast<const std::uint32_t*>(batch.array(1));
+    const auto* lengths = batch.template array<const std::uint32_t>(1, napi_uint32_array, 0);
+    if (lengths == nullptr && batch.count_ != 0) return batch.mismatch(), nullptr;
     std::size_t units = 0;
     for (std::uint32_t i = 0; i < batch.count_; ++i) units += lengths[i];
     const char16_t* text = call.attachment().keys.readText(env, call.argument(0), units);
@@ -42,7 +43,8 @@ class Batch {
     const Call<Algorithm, kArguments> call(env, info);
     Batch batch(env, call);
     if (!call.open() || !batch.start()) return nullptr;
-    const auto* integers = static_cast<const double*>(batch.array(1));
+    const auto* integers = batch.template array<const double>(1, napi_float64_array, 0);
+    if (integers == nullptr && batch.count_ != 0) return batch.mismatch(), nullptr;
     return batch.run(
         [&](std::uint32_t i) { return KeyReader::hashInteger(call.table().hasher(), integers[i]); });
   }
@@ -56,29 +58,43 @@ class Batch {
 
   Batch(napi_env env, const Call<Algorithm, kArguments>& call) : env_(env), call_(call) {}
 
-  void* array(std::size_t index) const {
+  // The elements of a typed array, if there are `from + count` of them and they have the expected size.
+  template <class Element>
+  Element* array(std::size_t index, napi_typedarray_type expected, std::uint64_t from) const {
     void* data = nullptr;
-    napi_get_typedarray_info(env_, call_.argument(index), nullptr, nullptr, &data, nullptr, nullptr);
-    return data;
+    std::size_t length = 0;
+    napi_typedarray_type type;
+    if (napi_get_typedarray_info(env_, call_.argument(index), &type, &length, &data, nullptr, nullptr) !=
+        napi_ok) {
+      return nullptr;
+    }
+    return type == expected && length >= from + count_ ? static_cast<Element*>(data) + from : nullptr;
   }
 
+  // Fetches the arguments. False, and something thrown, if they do not go together: an array was detached,
+  // say.
   bool start() {
-    napi_get_value_uint32(env_, call_.argument(2), &count_);
-    napi_get_value_uint32(env_, call_.argument(7), &from_);
-    double cost;
-    if (napi_get_value_double(env_, call_.argument(3), &cost) == napi_ok) {
-      cost_ = static_cast<std::uint64_t>(cost);
-    } else {
-      costs_ = static_cast<const double*>(array(3)) + from_;
-    }
-    allowed_ = static_cast<std::uint8_t*>(array(4)) + from_;
-    remaining_ = static_cast<double*>(array(5)) + from_;
-    retryAfterMs_ = static_cast<double*>(array(6)) + from_;
     const auto request = call_.request(Path{});
     if (!request) return false;
     nowNs_ = request->nowNs;
     frame_ = Algorithm::frame(call_.table().book(), call_.view().policy, nowNs_, nowNs_);
-    return true;
+    if (napi_get_value_uint32(env_, call_.argument(2), &count_) != napi_ok) return false;
+    if (napi_get_value_uint32(env_, call_.argument(7), &from_) != napi_ok) return false;
+    double cost = 0;
+    const bool oneCost = napi_get_value_double(env_, call_.argument(3), &cost) == napi_ok;
+    cost_ = static_cast<std::uint64_t>(cost);
+    if (!oneCost) costs_ = array<const double>(3, napi_float64_array, from_);
+    allowed_ = array<std::uint8_t>(4, napi_uint8_array, from_);
+    remaining_ = array<double>(5, napi_float64_array, from_);
+    retryAfterMs_ = array<double>(6, napi_float64_array, from_);
+    const bool complete = (oneCost || costs_ != nullptr) && allowed_ != nullptr && remaining_ != nullptr &&
+                          retryAfterMs_ != nullptr;
+    return complete || count_ == 0 || mismatch();
+  }
+
+  bool mismatch() const {
+    throwType(env_, "ERR_SLUICE_ARGUMENT_TYPE", "out must keep its arrays; one of them was detached");
+    return false;
   }
 
   // Three blocks are under way at a time: the lines of one are requested, those of the next have come and

@@ -102,7 +102,13 @@ struct Operations {
     const auto request = call.request();
     std::uint64_t durationNs;
     if (!request || !readSpanMs(env, call.argument(1), "durationMs", &durationNs)) return nullptr;
-    const std::uint64_t untilNs = std::min(request->nowNs + durationNs, kHorizonNs);
+    const std::uint64_t untilNs = request->nowNs + durationNs;
+    if (untilNs > Block::kMaxUntilMs * kNsPerMs) {
+      throwRange(
+          env, "ERR_SLUICE_ARGUMENT_RANGE",
+          "durationMs reaches beyond the 139 years that blocks can last from the creation of a limiter");
+      return nullptr;
+    }
     return toBoolean(env, durationNs == 0 || sluice::block(*request, untilNs));
   }
 
@@ -134,7 +140,8 @@ struct LimiterFunctions {
     }
     void* data;
     std::size_t length;
-    napi_get_typedarray_info(env, argument, nullptr, &length, &data, nullptr, nullptr);
+    if (napi_get_typedarray_info(env, argument, nullptr, &length, &data, nullptr, nullptr) != napi_ok)
+      return nullptr;
     const TableStats table = attachment->table->stats();
     const std::uint64_t figures[] = {table.occupied,
                                      attachment->table->geometry().slots(),
@@ -152,10 +159,7 @@ struct LimiterFunctions {
   // close(): gives the table's memory back
   static napi_value close(napi_env env, napi_callback_info info) {
     auto* attachment = self(env, info, nullptr, 0);
-    if (!attachment->table) return nullptr;
-    std::int64_t total;
-    napi_adjust_external_memory(env, -static_cast<std::int64_t>(attachment->table->bytes()), &total);
-    attachment->table.reset();
+    attachment->close();
     return nullptr;
   }
 };
@@ -168,27 +172,26 @@ napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>
   using Own = Operations<Algorithm>;
   const std::shared_ptr<View<Algorithm>> view(new View<Algorithm>{std::move(attachment), policy});
   napi_value functions;
-  napi_create_object(env, &functions);
-  addFunction(env, functions, "allow", Own::allow, view);
-  addFunction(env, functions, "consume", Own::consume, view);
-  addFunction(env, functions, "peek", Own::peek, view);
-  addFunction(env, functions, "refund", Own::refund, view);
-  addFunction(env, functions, "penalize", Own::penalize, view);
-  addFunction(env, functions, "block", Own::block, view);
-  addFunction(env, functions, "reset", Own::reset, view);
-  addFunction(env, functions, "consumeText", Batch<Algorithm>::consumeText, view);
-  addFunction(env, functions, "consumeIntegers", Batch<Algorithm>::consumeIntegers, view);
-  return functions;
+  if (napi_create_object(env, &functions) != napi_ok) return nullptr;
+  const auto add = [&](const char* name, napi_callback callback) {
+    return addFunction(env, functions, name, callback, view);
+  };
+  const bool complete = add("allow", Own::allow) && add("consume", Own::consume) && add("peek", Own::peek) &&
+                        add("refund", Own::refund) && add("penalize", Own::penalize) &&
+                        add("block", Own::block) && add("reset", Own::reset) &&
+                        add("consumeText", Batch<Algorithm>::consumeText) &&
+                        add("consumeIntegers", Batch<Algorithm>::consumeIntegers);
+  return complete ? functions : nullptr;
 }
 
 template <class Algorithm>
 napi_value makeLimiterFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment) {
   using Own = LimiterFunctions<Algorithm>;
   napi_value functions;
-  napi_create_object(env, &functions);
-  addFunction(env, functions, "stats", Own::stats, attachment);
-  addFunction(env, functions, "close", Own::close, attachment);
-  return functions;
+  if (napi_create_object(env, &functions) != napi_ok) return nullptr;
+  const bool complete = addFunction(env, functions, "stats", Own::stats, attachment) &&
+                        addFunction(env, functions, "close", Own::close, attachment);
+  return complete ? functions : nullptr;
 }
 
 template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<TokenBucket>>, std::uint32_t);

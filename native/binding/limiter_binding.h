@@ -20,18 +20,21 @@ napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>
 template <class Algorithm>
 napi_value makeLimiterFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment);
 
-// Adds a native function to `object`, which keeps `owned` alive until it is collected.
+// Adds a native function to `object`, which keeps `owned` alive until it is collected. False while the
+// environment is being torn down.
 template <class Owned>
-void addFunction(napi_env env, napi_value object, const char* name, napi_callback callback,
+bool addFunction(napi_env env, napi_value object, const char* name, napi_callback callback,
                  const std::shared_ptr<Owned>& owned) {
   napi_value function;
-  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, owned.get(), &function);
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, owned.get(), &function) != napi_ok)
+    return false;
   auto* holder = new std::shared_ptr<Owned>(owned);
-  napi_add_finalizer(
-      env, function, holder,
-      [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Owned>*>(data); }, nullptr,
-      nullptr);
-  napi_set_named_property(env, object, name, function);
+  const auto release = [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Owned>*>(data); };
+  if (napi_add_finalizer(env, function, holder, release, nullptr, nullptr) != napi_ok) {
+    delete holder;
+    return false;
+  }
+  return napi_set_named_property(env, object, name, function) == napi_ok;
 }
 
 }  // namespace sluice

@@ -3,26 +3,36 @@
 
 #include <time.h>
 
+#include <algorithm>
+
 #include "core/units.h"
 
 namespace sluice {
 
-// Time that never goes back. When its source is set back, time stands still at that moment and then goes on
-// with the source: a step back neither freezes limits for its length nor lets anyone spend again.
+// Time that never goes back, from a source that may. A small step back is waited out, so that a source that
+// jitters gains nothing; a large one means that the source was set, and time goes on with it from where it
+// stands, so that limits do not freeze for the length of the step. Nobody may spend again either way.
 class ForwardOnly {
  public:
-  // `raw` counts from the moment this was made, in any unit, as far as 2^61 either way; the result is in the
-  // same one.
+  // `raw` counts microseconds from the moment this was made; so does the result.
   std::int64_t advance(std::int64_t raw) {
-    if (raw < lastRaw_)
-      offset_ = offset_ + (lastRaw_ - raw) < kMaxOffset ? offset_ + (lastRaw_ - raw) : kMaxOffset;
-    lastRaw_ = raw;
-    return raw + offset_;
+    offset_ = offsetFor(raw);
+    latest_ = preview(raw);
+    return latest_;
   }
+  // What `advance` would return.
+  std::int64_t preview(std::int64_t raw) const { return std::max(latest_, raw + offsetFor(raw)); }
 
  private:
-  static constexpr std::int64_t kMaxOffset = std::int64_t{1} << 61;
-  std::int64_t lastRaw_ = 0;
+  // The longest step back that is waited out.
+  static constexpr std::int64_t kWaitedOutUs = static_cast<std::int64_t>(10 * kNsPerSecond / kNsPerUs);
+
+  std::int64_t offsetFor(std::int64_t raw) const {
+    const std::int64_t back = latest_ - (raw + offset_);
+    return back > kWaitedOutUs ? offset_ + back : offset_;
+  }
+
+  std::int64_t latest_ = 0;
   std::int64_t offset_ = 0;
 };
 

@@ -2,29 +2,9 @@
 
 #include <cstdint>
 
-#if defined(_WIN32)
-#include <cstring>
-#include <new>
-#else
 #include <sys/mman.h>
-#endif
 
 namespace sluice {
-
-#if defined(_WIN32)
-
-std::optional<Region> Region::allocate(std::size_t bytes) {
-  void* memory = ::operator new (bytes, std::align_val_t{4096}, std::nothrow);
-  if (memory == nullptr) return std::nullopt;
-  std::memset(memory, 0, bytes);
-  return Region(static_cast<std::byte*>(memory), bytes);
-}
-
-Region::~Region() {
-  if (base_ != nullptr) ::operator delete (base_, std::align_val_t{4096});
-}
-
-#else
 
 namespace {
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
@@ -59,7 +39,5 @@ std::optional<Region> Region::allocate(std::size_t bytes) {
 Region::~Region() {
   if (base_ != nullptr) munmap(base_, bytes_);
 }
-
-#endif
 
 }  // namespace sluice

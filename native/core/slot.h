@@ -4,12 +4,12 @@
 //   state word  payload 60 | generation 4
 //
 // The state word changes lock-free, by compare-and-swap. The key word changes only under the stripe's lock,
-// and only while the state word holds the claim mark, with a new generation after it. Hence the one rule for
-// readers: load the state, then the key. If the key is yours, the state was yours or is older than you; a
-// compare-and-swap that expects an older one fails, because every claim raises the generation (it could
-// succeed only after a multiple of 16 claims of this slot between the load and the swap, and only if all 60
-// payload bits came back too). Who only reads loads the state once more: if it is unchanged, no claim came
-// between, and it belongs to the key.
+// and, but for its overflow count, only while the state word holds the claim mark, with a new generation
+// after it. The one rule for readers: load the state, then the key. If the key is yours, the state was yours
+// or is older than you; a compare-and-swap that expects an older one fails, because every claim raises the
+// generation (it could succeed only after a multiple of 16 claims of this slot between the load and the swap,
+// and only if all 60 payload bits came back too). Who only reads loads the state once more: if it is
+// unchanged, no claim came between, and it belongs to the key.
 #pragma once
 
 #include <atomic>

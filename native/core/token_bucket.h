@@ -47,13 +47,16 @@ class TokenBucket {
       const auto policy = makePolicy(spec);
       if (!policy || policies_.size() == kMaxPolicies) return std::nullopt;
       policies_.push_back(*policy);
+      leastBurst_ = std::min(leastBurst_, policy->burst);
       return static_cast<std::uint32_t>(policies_.size() - 1);
     }
     const Policy& operator[](std::uint32_t index) const { return policies_[index]; }
     std::size_t size() const { return policies_.size(); }
+    std::uint64_t leastBurst() const { return leastBurst_; }
 
    private:
     std::vector<Policy> policies_;
+    std::uint64_t leastBurst_ = kMaxTokens;
   };
 
   static std::optional<Policy> makePolicy(const Spec& spec) {
@@ -179,10 +182,17 @@ class TokenBucket {
     const Policy& policy = book[index];
     const Reading reading = read(book, index, entry, nowNs);
     if (reading.blocked) return {true, 1, Block::decode(entry).untilNs()};
+    // Which tier the key belongs to is not known: judge it by the strictest, so that none that limits is
+    // dropped.
+    const auto capacity = static_cast<double>(book.leastBurst()) * static_cast<double>(policy.unitsPerToken);
+    const std::uint64_t mayBeSpent = mulDivFloor(book.leastBurst() - 1, policy.unitsPerToken, 1, kMaxUnits);
     Weight weight;
-    weight.consumed = static_cast<double>(reading.spent) / static_cast<double>(policy.capacity);
-    weight.limiting = saturatingSub(policy.capacity, reading.spent) < policy.unitsPerToken;
-    if (weight.limiting) weight.limitingUntilNs = nowNs + waitFor(policy, reading, nowNs, 1);
+    weight.consumed = static_cast<double>(reading.spent) / capacity;
+    weight.limiting = reading.spent > mayBeSpent;
+    if (weight.limiting) {
+      weight.limitingUntilNs =
+          std::max(nowNs, policy.scale.firstNsAt(saturatingSub(reading.fullAt, mayBeSpent)));
+    }
     return weight;
   }
 

@@ -1,23 +1,26 @@
+/** The longest step back that a limiter waits out. */
+const WAITED_OUT_US = 10_000_000n
+
 /**
- * What a limiter makes of the clock it was given: milliseconds rounded to the nearest microsecond (the
- * tick), and never backwards. When the clock steps back, internal time stands still at that reading and
- * goes on from there with the clock's further progress.
+ * What a limiter makes of the clock it was given: milliseconds rounded to the nearest microsecond (the tick), and never
+ * backwards. A step back of up to 10 s is waited out: internal time stands still until the clock has caught up. After a
+ * longer one internal time goes on, from where it stands, with the clock's further progress.
  */
 export class ClockModel {
-  #lastRawUs: bigint
   #offsetUs = 0n
+  #latestUs: bigint
 
   /** A limiter reads its clock for the first time when it is made. */
   constructor(startMs: number) {
-    this.#lastRawUs = toUs(startMs)
+    this.#latestUs = toUs(startMs)
   }
 
   /** Reads the clock and returns internal time in microseconds. */
   read(rawMs: number): bigint {
-    const rawUs = toUs(rawMs)
-    if (rawUs < this.#lastRawUs) this.#offsetUs += this.#lastRawUs - rawUs
-    this.#lastRawUs = rawUs
-    return rawUs + this.#offsetUs
+    const us = toUs(rawMs) + this.#offsetUs
+    if (this.#latestUs - us > WAITED_OUT_US) this.#offsetUs += this.#latestUs - us
+    else if (us > this.#latestUs) this.#latestUs = us
+    return this.#latestUs
   }
 }
 

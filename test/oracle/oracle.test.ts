@@ -19,14 +19,25 @@ describe('Rational', () => {
   })
 })
 
-test('the clock stands still at a step back and goes on with further progress', () => {
+test('a step back of the clock is waited out', () => {
   const clock = new ClockModel(90)
-  expect([100, 50, 60, 55, 70].map((ms) => clock.read(ms))).toEqual([
+  expect([100, 50, 60, 100, 110].map((ms) => clock.read(ms))).toEqual([
+    100_000n,
+    100_000n,
     100_000n,
     100_000n,
     110_000n,
-    110_000n,
-    125_000n,
+  ])
+})
+
+test('after one of more than 10 s, time goes on from where it stands', () => {
+  const clock = new ClockModel(90)
+  expect([20_000, 9_000, 9_010, 9_005, 9_030].map((ms) => clock.read(ms))).toEqual([
+    20_000_000n,
+    20_000_000n,
+    20_010_000n,
+    20_010_000n,
+    20_030_000n,
   ])
 })
 

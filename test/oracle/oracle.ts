@@ -47,7 +47,8 @@ export class Oracle {
     const wholeMsWindow = this.#base.windowUs % US_PER_MS === 0n
     this.#readingUs = wholeMsWindow ? readingUs : 1
     const startUs = toUs(startMs)
-    this.#msOriginUs = floorMod(startUs - floorMod(startUs, this.#base.windowUs), US_PER_MS)
+    const intoWindowUs = settings.align === 'epoch' ? floorMod(startUs, this.#base.windowUs) : 0n
+    this.#msOriginUs = floorMod(startUs - intoWindowUs, US_PER_MS)
     for (const [name, tier] of Object.entries(settings.tiers ?? {})) {
       this.#tiers.set(name, toOraclePolicy(tierOf(settings, tier)))
     }
