@@ -5,7 +5,7 @@
 // with probability 2^-64: there are no colliding keys to be found once and used against every table, as there
 // are for unkeyed and weakly seeded hashes. Where a key lives is the identity scrambled by a secret folded
 // multiplication, so that keys in sequence do not fall into a pattern. Nothing outside the table ever sees
-// either. It costs a third of SipHash-1-3, which would guard outputs that an attacker can see.
+// either. It costs less than half of SipHash-1-3, which would guard outputs that an attacker can see.
 #pragma once
 
 #include <array>
