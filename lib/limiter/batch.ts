@@ -64,9 +64,6 @@ const MAX_CHUNK_CHARACTERS = 1 << 20
 const lengths = new Uint32Array(CHUNK)
 const integers = new Float64Array(CHUNK)
 
-/** Reads `results` (remaining, retryAfterMs) after each single call. */
-type Single = (key: Key, cost: number) => boolean
-
 /**
  * Decides all keys, in order. Everything is validated first: bad input charges nothing.
  * @throws TypeError ERR_SLUICE_KEY_TYPE and others, naming the index
@@ -82,16 +79,15 @@ export function consumeMany(
     throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
   const { cost = 1 } =
     options === undefined ? Object.create(null) : (checkObject('options', options, ['cost']) as BatchOptions)
-  // Read once, as an array may have getters; no code of the user's runs after this.
+  // Keys and costs are read once, as arrays may have getters; no code of the user's runs after that.
   const snapshot: readonly Key[] = [...keys]
   checkKeys(snapshot)
   const costs = checkCosts(cost, snapshot.length)
   out.start(snapshot.length)
-  const single: Single = (key, cost) => view.consume(key, cost) === 0
   // Once at least: an empty batch, too, is told that the limiter is closed.
   for (let from = 0; from === 0 || from < snapshot.length; from += CHUNK) {
     const chunk = snapshot.length <= CHUNK ? snapshot : snapshot.slice(from, from + CHUNK)
-    out.add(consumeChunk(view, results, chunk, out, costs, from, single))
+    out.add(consumeChunk(view, results, chunk, out, costs, from))
   }
   return out
 }
@@ -103,7 +99,6 @@ function consumeChunk(
   out: BatchResult,
   costs: number | Float64Array,
   from: number,
-  single: Single,
 ): number {
   const { allowed, remaining, retryAfterMs } = out
   if (allStrings(chunk)) {
@@ -125,7 +120,7 @@ function consumeChunk(
   let admitted = 0
   for (let i = 0; i < chunk.length; i++) {
     const cost = typeof costs === 'number' ? costs : (costs[from + i] as number)
-    const isAllowed = single(chunk[i] as Key, cost)
+    const isAllowed = view.consume(chunk[i] as Key, cost) === 0
     allowed[from + i] = isAllowed ? 1 : 0
     remaining[from + i] = results[0] as number
     retryAfterMs[from + i] = results[1] as number

@@ -26,8 +26,8 @@ export interface LimiterOptions extends PolicyOptions {
    */
   align?: (typeof ALIGNMENTS)[number]
   /**
-   * How many keys the table is made for, at once, at 22.5 bytes each (up to 50 in tables for fewer than 1500, and 1 kB
-   * at least): from 1 to 2^31; default 1,000,000. When more keys
+   * How many keys the table is made for, at once, at 22.5 bytes each (small tables are rounded up, to
+   * 4 kB at least): from 1 to 2^31; default 1,000,000. When more keys
    * than that limit at the same time, those that have spent least are forgotten first; one that is at its limit or
    * blocked never is.
    */
@@ -118,11 +118,11 @@ export class Limiter extends LimiterView {
    */
   with(policy: PolicyVariant): LimiterView {
     this.#checkOpen()
-    const { limit, windowNs, capacity, ...rest } = this.#core.vary(policy, 'with')
-    const id = `${limit}/${windowNs}/${capacity}`
+    const wanted = this.#core.vary(policy, 'with')
+    const id = `${wanted.limit}/${wanted.windowNs}/${wanted.capacity}`
     let view = this.#views.get(id)
     if (view === undefined) {
-      view = new LimiterView(this.#core.viewOf({ limit, windowNs, capacity, ...rest }))
+      view = new LimiterView(this.#core.viewOf(wanted))
       this.#views.set(id, view)
     }
     return view

@@ -34,7 +34,7 @@ export class LimiterView {
   constructor(parts: ViewParts) {
     this.#parts = parts
     const { native, readClock } = parts
-    // The engine's own function, with nothing around it where nothing is needed: a wrapper would cost a tenth more.
+    // The engine's own function, with nothing around it where nothing is needed.
     this.allow =
       readClock === undefined
         ? native.allow

@@ -56,7 +56,6 @@ export function makePolicy(algorithm: Algorithm, options: PolicyVariant, where =
 }
 
 function checkBurst(options: PolicyVariant, where: string, limit: number, windowNs: number): number {
-  if (options.burst === undefined && windowNs < MAX_REFILL_NS) return limit
   const burst = options.burst === undefined ? limit : checkNumber(`${where}burst`, options.burst, TOKENS)
   if ((burst / limit) * windowNs >= MAX_REFILL_NS) {
     const most = Math.floor((MAX_REFILL_NS / windowNs) * limit)

@@ -19,8 +19,8 @@ struct alignas(64) Stripe {
 };
 static_assert(sizeof(Stripe) == 64);
 
-// Holds a stripe's lock for its lifetime. The lock is held for well under a microsecond and never across a
-// call out.
+// Holds a stripe's lock for its lifetime: as long as it takes to look at the 64 slots of a path, or, once in
+// as many insertions as the stripe has lines, to recount its overflow. Never across a call out.
 class StripeGuard {
  public:
   explicit StripeGuard(Stripe& stripe) : stripe_(stripe) {
