@@ -3,10 +3,14 @@
     {
       "target_name": "sluice",
       "sources": [
+        "native/core/memory.cc",
+        "native/core/shared_memory.cc",
         "native/core/region.cc",
         "native/binding/addon.cc",
         "native/binding/arguments.cc",
-        "native/binding/limiter_binding.cc"
+        "native/binding/limiter_binding.cc",
+        "native/binding/registry.cc",
+        "native/binding/view_binding.cc"
       ],
       "include_dirs": ["native", "<!@(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],

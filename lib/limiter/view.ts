@@ -8,7 +8,6 @@ import { type Decision, REASONS, type Reason } from './decision'
 export interface ViewParts {
   readonly native: NativeView
   readonly results: Float64Array
-  readonly capacity: number
   /** Reads a clock function into the engine's clock cell; absent where the engine sees the time itself. */
   readonly readClock: (() => void) | undefined
 }
@@ -126,10 +125,10 @@ export class LimiterView {
   }
 
   #decision(reason: Reason): Decision {
-    const { results, capacity } = this.#parts
+    const { results } = this.#parts
     return {
       allowed: reason === 'ok',
-      limit: capacity,
+      limit: results[3] as number,
       remaining: results[0] as number,
       retryAfterMs: results[1] as number,
       resetAfterMs: results[2] as number,

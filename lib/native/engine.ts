@@ -5,32 +5,44 @@ import type { Key } from './key'
  * except keys, costs and spans of time, which the addon checks itself because it must look at them anyway.
  */
 export interface NativeEngine {
-  openTokenBucket: Open
-  openFixedWindow: Open
+  /**
+   * A new limiter, or, with a name, the shared one of that name, made if there is none. What is found may differ from
+   * what was asked for: compare `facts` and `policy`.
+   * @param spec algorithm, maxKeys, windowNs, maxLimit, alignToEpoch, limit, burst
+   */
+  open(spec: Float64Array, clockCell: ClockCell, name: string | undefined): NativeLimiter
+  /** The shared limiter of that name. */
+  attachShared(name: string, clockCell: ClockCell): NativeLimiter
+  /** The limiter of this process that a handle stands for. */
+  attachHandle(handle: string, clockCell: ClockCell): NativeLimiter
+  /** The names of this user's shared limiters. */
+  sharedNames(): string[]
+  removeShared(name: string, force: boolean): void
   /** Takes a string out without loss and does nothing with it: the least a native call can cost. */
   noop(key: string): boolean
 }
 
-/**
- * @param alignToEpoch 1 if windows since the table's origin are to coincide with windows of the epoch, else 0
- * @param clockCell where the time in ms is written before each call; absent for the machine's monotonic clock
- */
-export type Open = (
-  maxKeys: number,
-  windowNs: number,
-  maxLimit: number,
-  alignToEpoch: 0 | 1,
-  clockCell: Float64Array | undefined,
-) => NativeLimiter
+/** Where the time in ms is written before each call; absent for the machine's monotonic clock. */
+export type ClockCell = Float64Array | undefined
 
 export interface NativeLimiter {
-  /** remaining, retryAfterMs, resetAfterMs of the last `consume` or `peek`. */
+  /** Of the last `consume` or `peek`: remaining, retryAfterMs, resetAfterMs, limit. */
   readonly results: Float64Array
-  /** The greatest limit that the table can count to. */
-  readonly maxLimit: number
+  /** algorithm, maxKeys, windowNs (fixed window), alignToEpoch, greatest limit it can count to, created (epoch ms). */
+  readonly facts: Float64Array
+  /** The limiter's own policy, whatever it becomes. */
+  readonly base: NativeView
   addPolicy(limit: number, windowNs: number, burst: number): NativeView
-  /** Fills in keys, capacity, bytes, allowed, denied, evictedLive, refusedFull. */
-  stats(into: Float64Array): void
+  /** Changes the limiter's own policy for all who share it. */
+  setPolicy(limit: number, windowNs: number, burst: number): void
+  /** limit, windowNs, burst of the limiter's own policy as it is now. */
+  policy(): Float64Array
+  /** keys, capacity, bytes, allowed, denied, evictedLive, refusedFull. */
+  stats(): Float64Array
+  /** Of each limiter object that is attached: pid, pid namespace, allowed, denied, 1 if it is this one. */
+  members(): Float64Array
+  /** What `attachHandle` takes, in another thread of this process. */
+  handle(): string
   close(): void
 }
 

@@ -80,7 +80,7 @@ export function varyPolicy(algorithm: Algorithm, base: PolicyOptions, value: unk
     if (option !== undefined) Object.assign(options, { [name]: option })
   }
   const policy = makePolicy(algorithm, options, `${where}.`)
-  if (algorithm === 'fixed-window' && policy.windowMs !== base.windowMs) {
+  if (algorithm === 'fixed-window' && policy.windowNs !== Math.round(base.windowMs * 1e6)) {
     throw rangeError(
       'ERR_SLUICE_OPTION_RANGE',
       `${where}.windowMs must be the limiter's own ${base.windowMs} (tiers of a fixed window share the window; use another limiter for another one); got ${shown(variant.windowMs)}`,

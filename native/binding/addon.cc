@@ -1,12 +1,14 @@
 // The addon: opens limiters. JavaScript has validated the options; what only the core can tell (that a policy
-// cannot be represented, that memory is short) comes back as an error. A worker may be terminated at any
-// moment: from then on Node-API refuses to work, so every status is looked at, and nothing is returned.
+// cannot be represented, that memory is short, what another process has left) comes back as an error. A worker
+// may be terminated at any moment: from then on Node-API refuses to work, so every status is looked at, and
+// nothing is returned.
 #include <napi.h>
 
-#include <random>
-
-#include "binding/call.h"
+#include "binding/arguments.h"
+#include "binding/attachment.h"
 #include "binding/limiter_binding.h"
+#include "binding/registry.h"
+#include "binding/secret.h"
 #include "core/fixed_window.h"
 #include "core/token_bucket.h"
 
@@ -14,68 +16,172 @@ namespace sluice {
 
 namespace {
 
-HashSeed randomSeed() {
-  std::random_device source;
-  HashSeed seed;
-  for (std::uint64_t& word : seed) word = std::uint64_t{source()} << 32 | source();
-  return seed;
+// Where the user's clock writes; null for the machine's clock.
+const double* cellOf(napi_env env, napi_value value) {
+  void* data = nullptr;
+  bool isTypedArray = false;
+  napi_is_typedarray(env, value, &isTypedArray);
+  if (isTypedArray) napi_get_typedarray_info(env, value, nullptr, nullptr, &data, nullptr, nullptr);
+  return static_cast<const double*>(data);
 }
 
-// The first `count` arguments, as whole numbers. JavaScript has validated them; false only while the
-// environment is being torn down, when Node-API refuses to work.
-bool readWhole(napi_env env, const napi_value* arguments, std::size_t count, std::uint64_t* whole) {
-  for (std::size_t i = 0; i < count; ++i) {
-    double number;
-    if (napi_get_value_double(env, arguments[i], &number) != napi_ok) return false;
-    whole[i] = static_cast<std::uint64_t>(number);
+// A short string; empty if it is none.
+std::string textOf(napi_env env, napi_value value) {
+  char text[256];
+  std::size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, text, sizeof text, &length) != napi_ok) return {};
+  return std::string(text, length);
+}
+
+std::string quoted(const std::string& name) { return "the shared limiter '" + name + "'"; }
+
+// Throws what went wrong with the shared limiter of that name.
+void throwShare(napi_env env, const std::string& name, const ShareFailure& failure) {
+  const std::string it = quoted(name);
+  const auto because = failure.detail.empty() ? std::string() : ": " + failure.detail;
+  switch (failure.status) {
+    case ShareStatus::kUnsupported:
+      return throwRange(env, "ERR_SLUICE_SHARED_UNSUPPORTED",
+                        "limiters are shared among processes on Linux only; leave `shared` out, and share the "
+                        "limiter among worker threads with limiter.handle()");
+    case ShareStatus::kNotFound:
+      return throwRange(env, "ERR_SLUICE_SHARED_NOT_FOUND",
+                        it + " does not exist; make it with new Limiter({ shared: '" + name + "', ... })");
+    case ShareStatus::kForeign:
+      return throwRange(env, "ERR_SLUICE_SHARED_OWNER",
+                        it + " is not this user's alone" + because + "; use another name");
+    case ShareStatus::kVersion:
+      return throwRange(env, "ERR_SLUICE_SHARED_VERSION",
+                        it + " was made by another version of sluice" + because +
+                            "; use another name, or stop its processes and run: npx sluice remove " + name);
+    case ShareStatus::kNoSpace:
+      return throwRange(env, "ERR_SLUICE_NO_MEMORY",
+                        "there is no memory for " + it + because + "; lower maxKeys, or enlarge it (Docker: --shm-size)");
+    case ShareStatus::kFull:
+      return throwRange(env, "ERR_SLUICE_SHARED_FULL",
+                        it + " has " + std::to_string(Layout::kMaxMembers) +
+                            " limiters attached, which is all it can have");
+    case ShareStatus::kBusy:
+      return throwRange(env, "ERR_SLUICE_SHARED_BUSY", it + " cannot be had now" + because);
+    case ShareStatus::kSystem:
+      return throwRange(env, "ERR_SLUICE_SHARED_SYSTEM", it + " cannot be had" + because);
+    default:
+      return throwRange(env, "ERR_SLUICE_SHARED_CORRUPT",
+                        it + " cannot be used" + because + "; stop its processes and run: npx sluice remove " + name);
   }
+}
+
+// The numbers in `spec`: algorithm, maxKeys, windowNs, maxLimit, alignToEpoch, limit, burst. False only while
+// the environment is being torn down.
+bool readSpec(napi_env env, napi_value value, const double* cell, RegionSpec* spec) {
+  void* data = nullptr;
+  std::size_t length = 0;
+  if (napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr) != napi_ok) return false;
+  if (length != 7) return false;
+  std::uint64_t numbers[7];
+  for (std::size_t i = 0; i < 7; ++i) numbers[i] = static_cast<std::uint64_t>(static_cast<double*>(data)[i]);
+  spec->algorithm = numbers[0];
+  spec->maxKeys = numbers[1];
+  if (spec->algorithm == FixedWindow::kId) spec->book = {numbers[2], numbers[3], numbers[4]};
+  spec->base = {numbers[5], numbers[2], numbers[6], true};
+  spec->seed = randomSeed();
+  spec->time = Clock::begin(cell, numbers[4] != 0 ? numbers[2] : 1);
   return true;
 }
 
-TokenBucket::Spec specOf(const std::uint64_t* policy, const TokenBucket::Book&) {
-  return {policy[0], policy[1], policy[2]};
-}
-FixedWindow::Spec specOf(const std::uint64_t* policy, const FixedWindow::Book&) { return {policy[0]}; }
-
-// What `open` was called with.
-struct Options {
-  std::uint64_t maxKeys, windowNs, maxLimit, alignToEpoch;
-};
-
-std::optional<TokenBucket::Book> makeBook(const Options&, const TokenBucket*) { return TokenBucket::Book(); }
-std::optional<FixedWindow::Book> makeBook(const Options& options, const FixedWindow*) {
-  const auto align =
-      options.alignToEpoch != 0 ? FixedWindow::Align::kEpoch : FixedWindow::Align::kFirstRequest;
-  return FixedWindow::Book::make(options.windowNs, options.maxLimit, align);
+template <class Algorithm>
+bool isPossible(const RegionSpec& spec) {
+  const auto book = Algorithm::Book::make(spec.book);
+  return book && book->accepts(spec.base);
 }
 
-std::uint64_t maxLimitOf(const TokenBucket::Book&) { return kMaxTokens; }
-std::uint64_t maxLimitOf(const FixedWindow::Book& book) { return book.maxCount(); }
-
-napi_value throwPolicy(napi_env env) {
-  throwRange(env, "ERR_SLUICE_POLICY",
-             "a limiter holds at most 1024 different policies; round limits to fewer steps");
+// open(spec: Float64Array, clockCell: Float64Array | undefined, name: string | undefined): NativeLimiter
+napi_value open(napi_env env, napi_callback_info info) {
+  std::size_t count = 3;
+  napi_value arguments[3];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  const double* cell = cellOf(env, arguments[1]);
+  const std::string name = textOf(env, arguments[2]);
+  RegionSpec spec;
+  if (!readSpec(env, arguments[0], cell, &spec)) return nullptr;
+  if (!Clock(cell, spec.time).valid(env)) return nullptr;
+  const bool possible = spec.algorithm == FixedWindow::kId ? isPossible<FixedWindow>(spec)
+                                                           : isPossible<TokenBucket>(spec);
+  if (!possible) {
+    throwRange(env, "ERR_SLUICE_POLICY", "the limit cannot be counted in that window");
+    return nullptr;
+  }
+  auto attached = name.empty() ? Region::allocate(spec) : Region::openOrCreate(name, spec);
+  if (attached) return wrapRegion(env, std::move(attached), cell, arguments[1], quoted(name));
+  if (!name.empty()) {
+    throwShare(env, name, attached.failure);
+    return nullptr;
+  }
+  throwRange(env, "ERR_SLUICE_NO_MEMORY",
+             "maxKeys of " + std::to_string(spec.maxKeys) + " needs " +
+                 std::to_string(Layout::bytes(Geometry::forKeys(spec.maxKeys))) +
+                 " bytes, which the system does not give");
   return nullptr;
 }
 
-// addPolicy(limit, windowNs, burst): the functions of a view under it
-template <class Algorithm>
-napi_value addPolicy(napi_env env, napi_callback_info info) {
-  std::size_t count = 3;
-  napi_value arguments[3];
-  void* data;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
-  auto* attachment = static_cast<Attachment<Algorithm>*>(data);
-  if (!attachment->table) {
-    throwClosed(env);
+// attachShared(name, clockCell): NativeLimiter
+napi_value attachShared(napi_env env, napi_callback_info info) {
+  std::size_t count = 2;
+  napi_value arguments[2];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  const std::string name = textOf(env, arguments[0]);
+  auto attached = Region::open(name);
+  if (attached)
+    return wrapRegion(env, std::move(attached), cellOf(env, arguments[1]), arguments[1], quoted(name));
+  throwShare(env, name, attached.failure);
+  return nullptr;
+}
+
+// attachHandle(handle, clockCell): NativeLimiter
+napi_value attachHandle(napi_env env, napi_callback_info info) {
+  std::size_t count = 2;
+  napi_value arguments[2];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  auto region = Registry::find(textOf(env, arguments[0]));
+  if (region == nullptr) {
+    throwRange(env, "ERR_SLUICE_HANDLE",
+               "the limiter of this handle is closed everywhere, or belongs to another process; keep it open, "
+               "or use `shared` to share a limiter among processes");
     return nullptr;
   }
-  std::uint64_t numbers[3];
-  if (!readWhole(env, arguments, 3, numbers)) return nullptr;
-  auto& book = attachment->table->book();
-  const auto policy = book.add(specOf(numbers, book));
-  if (!policy) return throwPolicy(env);
-  return makeViewFunctions<Algorithm>(env, attachment->shared_from_this(), *policy);
+  auto attached = Region::attach(std::move(region));
+  if (attached) {
+    return wrapRegion(env, std::move(attached), cellOf(env, arguments[1]), arguments[1],
+                      "the limiter of this handle");
+  }
+  throwRange(env, "ERR_SLUICE_SHARED_FULL", "the limiter of this handle has all the threads it can have");
+  return nullptr;
+}
+
+// sharedNames(): string[]
+napi_value sharedNames(napi_env env, napi_callback_info) {
+  napi_value array;
+  if (napi_create_array(env, &array) != napi_ok) return nullptr;
+  std::uint32_t index = 0;
+  for (const std::string& name : SharedMemory::list()) {
+    napi_value text;
+    if (napi_create_string_utf8(env, name.data(), name.size(), &text) != napi_ok) return nullptr;
+    if (napi_set_element(env, array, index++, text) != napi_ok) return nullptr;
+  }
+  return array;
+}
+
+// removeShared(name, force: boolean)
+napi_value removeShared(napi_env env, napi_callback_info info) {
+  std::size_t count = 2;
+  napi_value arguments[2];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  const std::string name = textOf(env, arguments[0]);
+  bool force = false;
+  napi_get_value_bool(env, arguments[1], &force);
+  const ShareFailure failure = Region::remove(name, force);
+  if (failure.status != ShareStatus::kOk) throwShare(env, name, failure);
+  return nullptr;
 }
 
 // noop(key): takes a string out without loss and does nothing with it. Benchmarks print it beside the real
@@ -93,79 +199,17 @@ napi_value noop(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// A Float64Array and where its numbers lie; null while the environment is being torn down.
-double* makeFloat64Array(napi_env env, std::size_t length, napi_value* array) {
-  void* data;
-  napi_value buffer;
-  if (napi_create_arraybuffer(env, length * sizeof(double), &data, &buffer) != napi_ok) return nullptr;
-  if (napi_create_typedarray(env, napi_float64_array, length, buffer, 0, array) != napi_ok) return nullptr;
-  return static_cast<double*>(data);
-}
-
-// Where the user's clock writes; null for the machine's clock.
-const double* cellOf(napi_env env, napi_value value) {
-  void* data = nullptr;
-  bool isTypedArray = false;
-  napi_is_typedarray(env, value, &isTypedArray);
-  if (isTypedArray) napi_get_typedarray_info(env, value, nullptr, nullptr, &data, nullptr, nullptr);
-  return static_cast<const double*>(data);
-}
-
-template <class Algorithm>
-std::unique_ptr<Table<Algorithm>> makeTable(napi_env env, const Options& options) {
-  auto book = makeBook(options, static_cast<const Algorithm*>(nullptr));
-  if (!book) {
-    throwPolicy(env);
-    return nullptr;
-  }
-  auto table = Table<Algorithm>::create(options.maxKeys, randomSeed(), std::move(*book));
-  if (!table) {
-    throwRange(env, "ERR_SLUICE_NO_MEMORY",
-               "maxKeys of " + std::to_string(options.maxKeys) + " needs " +
-                   std::to_string(Geometry::forKeys(options.maxKeys).bytes()) +
-                   " bytes, which the system does not give");
-  }
-  return table;
-}
-
-// open(maxKeys, windowNs, maxLimit, alignToEpoch, clockCell): { results, maxLimit, addPolicy, stats, close }
-template <class Algorithm>
-napi_value open(napi_env env, napi_callback_info info) {
-  std::size_t count = 5;
-  napi_value arguments[5];
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  std::uint64_t numbers[4];
-  if (!readWhole(env, arguments, 4, numbers)) return nullptr;
-  const Options options{numbers[0], numbers[1], numbers[2], numbers[3]};
-  const double* cell = cellOf(env, arguments[4]);
-  const Clock clock(cell, options.alignToEpoch != 0 ? options.windowNs : 1);
-  if (!clock.valid(env)) return nullptr;
-  auto table = makeTable<Algorithm>(env, options);
-  napi_value results, maxLimit;
-  double* numbersOut = makeFloat64Array(env, sizeof(Results) / sizeof(double), &results);
-  if (!table || numbersOut == nullptr) return nullptr;
-  const std::uint64_t most = maxLimitOf(table->book());
-  const auto attachment = std::make_shared<Attachment<Algorithm>>(env, std::move(table), clock,
-                                                                  reinterpret_cast<Results*>(numbersOut));
-  const bool pinned = attachment->pinnedResults.pin(env, results) &&
-                      (cell == nullptr || attachment->pinnedClock.pin(env, arguments[4]));
-  napi_value functions = pinned ? makeLimiterFunctions<Algorithm>(env, attachment) : nullptr;
-  const bool complete = functions != nullptr &&
-                        addFunction(env, functions, "addPolicy", addPolicy<Algorithm>, attachment) &&
-                        napi_set_named_property(env, functions, "results", results) == napi_ok &&
-                        napi_create_double(env, static_cast<double>(most), &maxLimit) == napi_ok &&
-                        napi_set_named_property(env, functions, "maxLimit", maxLimit) == napi_ok;
-  return complete ? functions : nullptr;
-}
-
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, napi_callback callback) {
     napi_value function;
     if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) != napi_ok) return;
     napi_set_named_property(env, exports, name, function);
   };
-  add("openTokenBucket", open<TokenBucket>);
-  add("openFixedWindow", open<FixedWindow>);
+  add("open", open);
+  add("attachShared", attachShared);
+  add("attachHandle", attachHandle);
+  add("sharedNames", sharedNames);
+  add("removeShared", removeShared);
   add("noop", noop);
   return exports;
 }

@@ -1,5 +1,5 @@
 // What one limiter keeps in one JavaScript environment. Nothing here is global, nothing is shared between
-// threads except the table.
+// threads except the table's region.
 #pragma once
 
 #include <node_api.h>
@@ -17,17 +17,25 @@ namespace sluice {
 // The present, as this limiter sees it: ns since the table's origin, never going back.
 class Clock {
  public:
-  // `cell` is where JavaScript writes the time in ms before a call; null for the machine's clock. The origin
-  // is laid so that windows of `windowNs` since the origin are windows of the epoch.
-  Clock(const double* cell, std::uint64_t windowNs) : cell_(cell) {
-    if (cell_ == nullptr) {
-      phaseNs_ = SystemClock::epochNs() % windowNs;
-      originNs_ = SystemClock::exactNs() - phaseNs_;
-    } else if (validMs(*cell_)) {
-      originUs_ = toUs(*cell_);
-      phaseNs_ = phaseOf(originUs_, windowNs);
+  // The time base of a new table. `cell` is where JavaScript writes the time in ms before a call; null for the
+  // machine's clock. The origin is laid so that windows of `windowNs` since the origin are windows of the
+  // epoch.
+  static TimeBase begin(const double* cell, std::uint64_t windowNs) {
+    TimeBase base;
+    if (cell == nullptr) {
+      base.phaseNs = SystemClock::epochNs() % windowNs;
+      base.originNs = SystemClock::exactNs() - base.phaseNs;
+      return base;
     }
+    base.userClock = 1;
+    if (!validMs(*cell)) return base;
+    base.originUs = toUs(*cell);
+    base.phaseNs = phaseOf(base.originUs, windowNs);
+    return base;
   }
+
+  Clock(const double* cell, const TimeBase& base)
+      : cell_(cell), phaseNs_(base.phaseNs), originNs_(base.originNs), originUs_(base.originUs) {}
 
   bool external() const { return cell_ != nullptr; }
 
@@ -91,10 +99,10 @@ class Clock {
   }
 
   const double* cell_;
-  std::uint64_t phaseNs_ = 0;
-  std::uint64_t originNs_ = 0;
+  std::uint64_t phaseNs_;
+  std::uint64_t originNs_;
   std::uint64_t slackNs_ = SystemClock::coarseSlackNs();
-  std::int64_t originUs_ = 0;
+  std::int64_t originUs_;
   ForwardOnly forward_;
 };
 
@@ -124,29 +132,30 @@ struct Results {
   double remaining;
   double retryAfterMs;
   double resetAfterMs;
+  double limit;  // the most that can be spent at once
 };
 
 template <class Algorithm>
 struct Attachment : std::enable_shared_from_this<Attachment<Algorithm>> {
   Attachment(napi_env theEnv, std::unique_ptr<Table<Algorithm>> theTable, const Clock& theClock,
              Results* theResults)
-      : env(theEnv), table(std::move(theTable)), clock(theClock), results(theResults) {
-    accountFor(static_cast<std::int64_t>(table->bytes()));
-  }
+      : env(theEnv), table(std::move(theTable)), clock(theClock), results(theResults) {}
   ~Attachment() { close(); }
 
-  // Gives the table's memory back.
+  // Lets the garbage collector know what memory hangs on this object. (Shared memory does not: it stays.)
+  void accountForTable() {
+    accounted_ = static_cast<std::int64_t>(table->bytes());
+    adjustExternalMemory(accounted_);
+  }
+
+  // Gives the table up; its memory, if nobody else has it.
   void close() {
     if (!table) return;
-    accountFor(-static_cast<std::int64_t>(table->bytes()));
+    adjustExternalMemory(-accounted_);
     table.reset();
   }
 
-  // Lets the garbage collector know what hangs on this object.
-  void accountFor(std::int64_t bytes) const {
-    std::int64_t total;
-    napi_adjust_external_memory(env, bytes, &total);
-  }
+  void count(Outcome outcome) const { table->count(outcome == Outcome::kAllowed); }
 
   napi_env env;
   std::unique_ptr<Table<Algorithm>> table;  // null once closed
@@ -154,16 +163,14 @@ struct Attachment : std::enable_shared_from_this<Attachment<Algorithm>> {
   Results* results;
   Pinned pinnedResults, pinnedClock;  // what `results` and the clock's cell point into
   KeyReader keys;
-  std::uint64_t allowed = 0;
-  std::uint64_t denied = 0;
 
-  void count(Outcome outcome) {
-    if (outcome == Outcome::kAllowed) {
-      ++allowed;
-    } else {
-      ++denied;
-    }
+ private:
+  void adjustExternalMemory(std::int64_t bytes) const {
+    std::int64_t total;
+    if (bytes != 0) napi_adjust_external_memory(env, bytes, &total);
   }
+
+  std::int64_t accounted_ = 0;
 };
 
 // One policy of a limiter, as the functions bound to it see it.
@@ -171,8 +178,18 @@ template <class Algorithm>
 struct View {
   std::shared_ptr<Attachment<Algorithm>> attachment;
   std::uint32_t policy;
+  bool followsBase;  // it is the limiter's own policy, whatever that becomes
   typename Algorithm::Frame frame{};
   std::uint64_t frameAt = ~std::uint64_t{0};
+
+  // Takes notice if the limiter's own policy has been changed, by whomever. REQUIRES an open attachment.
+  void catchUp() {
+    if (!followsBase) return;
+    const std::uint32_t base = attachment->table->basePolicy();
+    if (base == policy) return;
+    policy = base;
+    frameAt = ~std::uint64_t{0};
+  }
 
   // The frame around the coarse present. It is recomputed once per timer tick.
   const typename Algorithm::Frame& currentFrame() {

@@ -30,7 +30,10 @@ class Call {
 
   // False, and ERR_SLUICE_CLOSED thrown, if there is no table any more.
   bool open() const {
-    if (attachment().table) return true;
+    if (attachment().table) {
+      view_->catchUp();
+      return true;
+    }
     throwClosed(env_);
     return false;
   }

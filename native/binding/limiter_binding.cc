@@ -1,7 +1,8 @@
 #include "binding/limiter_binding.h"
 
-#include "binding/batch.h"
 #include "binding/call.h"
+#include "binding/registry.h"
+#include "binding/view_binding.h"
 #include "core/fixed_window.h"
 #include "core/token_bucket.h"
 
@@ -9,194 +10,214 @@ namespace sluice {
 
 namespace {
 
-napi_value toBoolean(napi_env env, bool value) {
-  napi_value result;
-  napi_get_boolean(env, value, &result);
-  return result;
+std::uint64_t maxLimitOf(const TokenBucket::Book&) { return kMaxTokens; }
+std::uint64_t maxLimitOf(const FixedWindow::Book& book) { return book.maxCount(); }
+
+// A Float64Array and where its numbers lie; null while the environment is being torn down.
+double* makeNumbers(napi_env env, std::size_t length, napi_value* array) {
+  void* data;
+  napi_value buffer;
+  if (napi_create_arraybuffer(env, length * sizeof(double), &data, &buffer) != napi_ok) return nullptr;
+  if (napi_create_typedarray(env, napi_float64_array, length, buffer, 0, array) != napi_ok) return nullptr;
+  return static_cast<double*>(data);
+}
+napi_value makeNumbers(napi_env env, const std::uint64_t* numbers, std::size_t count) {
+  napi_value array;
+  double* data = makeNumbers(env, count, &array);
+  if (data == nullptr) return nullptr;
+  for (std::size_t i = 0; i < count; ++i) data[i] = static_cast<double>(numbers[i]);
+  return array;
 }
 
-napi_value toNumber(napi_env env, std::uint64_t value) {
-  napi_value result;
-  napi_create_double(env, static_cast<double>(value), &result);
-  return result;
+napi_value makeText(napi_env env, const std::string& text) {
+  napi_value value;
+  return napi_create_string_utf8(env, text.data(), text.size(), &value) == napi_ok ? value : nullptr;
 }
 
-napi_value handOver(napi_env env, const Clock& clock, Results* results, const Decision& decision) {
-  results->remaining = static_cast<double>(decision.remaining);
-  results->retryAfterMs = clock.toMs(decision.retryAfterNs);
-  results->resetAfterMs = clock.toMs(decision.resetAfterNs);
-  napi_value outcome;
-  napi_create_uint32(env, static_cast<std::uint32_t>(decision.outcome), &outcome);
-  return outcome;
-}
-
-// The operations under one policy. Each returns nothing where it has thrown.
-template <class Algorithm>
-struct Operations {
-  // allow(key, cost = 1): boolean
-  static napi_value allow(napi_env env, napi_callback_info info) {
-    const Call<Algorithm, 2> call(env, info);
-    Path path;
-    std::uint64_t cost;
-    if (!call.key(&path) || !call.tokens(1, "cost", 1, &cost)) return nullptr;
-    Attachment<Algorithm>& attachment = call.attachment();
-    if (!attachment.clock.external()) {
-      const auto& frame = call.view().currentFrame();
-      const Verdict::Kind verdict = attachment.table->decide(
-          path, [&](const Entry& entry) { return Algorithm::chargeWithin(frame, entry, cost); });
-      if (verdict != Verdict::Kind::kUnsure) {
-        const bool admitted = verdict == Verdict::Kind::kAdmit;
-        attachment.count(admitted ? Outcome::kAllowed : Outcome::kLimited);
-        return toBoolean(env, admitted);
-      }
-    }
-    const auto request = call.request(path);
-    if (!request) return nullptr;
-    const Outcome outcome = sluice::allow(*request, cost);
-    attachment.count(outcome);
-    return toBoolean(env, outcome == Outcome::kAllowed);
-  }
-
-  // consume(key, cost = 1): outcome; the numbers are in the results
-  static napi_value consume(napi_env env, napi_callback_info info) {
-    const Call<Algorithm, 2> call(env, info);
-    const auto request = call.request();
-    std::uint64_t cost;
-    if (!request || !call.tokens(1, "cost", 1, &cost)) return nullptr;
-    const Decision decision = sluice::consume(*request, cost);
-    call.attachment().count(decision.outcome);
-    return handOver(env, call.attachment().clock, call.attachment().results, decision);
-  }
-
-  // peek(key): outcome; the numbers are in the results
-  static napi_value peek(napi_env env, napi_callback_info info) {
-    const Call<Algorithm, 1> call(env, info);
-    const auto request = call.request();
-    if (!request) return nullptr;
-    return handOver(env, call.attachment().clock, call.attachment().results, sluice::peek(*request));
-  }
-
-  // refund(key, tokens, chargedAgoMs = 0): tokens credited
-  static napi_value refund(napi_env env, napi_callback_info info) {
-    const Call<Algorithm, 3> call(env, info);
-    const auto request = call.request();
-    std::uint64_t tokens;
-    std::uint64_t ageNs = 0;
-    if (!request || !readTokens(env, call.argument(1), "tokens", &tokens)) return nullptr;
-    if (call.has(2) && !readSpanMs(env, call.argument(2), "chargedAgoMs", &ageNs)) return nullptr;
-    return toNumber(env, sluice::refund(*request, tokens, ageNs));
-  }
-
-  // penalize(key, tokens): tokens taken
-  static napi_value penalize(napi_env env, napi_callback_info info) {
-    const Call<Algorithm, 2> call(env, info);
-    const auto request = call.request();
-    std::uint64_t tokens;
-    if (!request || !readTokens(env, call.argument(1), "tokens", &tokens)) return nullptr;
-    return toNumber(env, sluice::penalize(*request, tokens));
-  }
-
-  // block(key, durationMs): whether the table could remember it
-  static napi_value block(napi_env env, napi_callback_info info) {
-    const Call<Algorithm, 2> call(env, info);
-    const auto request = call.request();
-    std::uint64_t durationNs;
-    if (!request || !readSpanMs(env, call.argument(1), "durationMs", &durationNs)) return nullptr;
-    const std::uint64_t untilNs = request->nowNs + durationNs;
-    if (untilNs > Block::kMaxUntilMs * kNsPerMs) {
-      throwRange(
-          env, "ERR_SLUICE_ARGUMENT_RANGE",
-          "durationMs reaches beyond the 139 years that blocks can last from the creation of a limiter");
-      return nullptr;
-    }
-    return toBoolean(env, durationNs == 0 || sluice::block(*request, untilNs));
-  }
-
-  // reset(key): whether anything was known of it
-  static napi_value reset(napi_env env, napi_callback_info info) {
-    const Call<Algorithm, 1> call(env, info);
-    const auto request = call.request();
-    return request ? toBoolean(env, sluice::reset(*request)) : nullptr;
-  }
-};
-
-// What concerns the limiter as a whole. The attachment itself is the data pointer.
+// The attachment itself is the data pointer of these.
 template <class Algorithm>
 struct LimiterFunctions {
-  static Attachment<Algorithm>* self(napi_env env, napi_callback_info info, napi_value* arguments,
-                                     std::size_t count) {
+  using Self = Attachment<Algorithm>;
+
+  // The attachment, if it is open; else ERR_SLUICE_CLOSED is thrown.
+  static Self* self(napi_env env, napi_callback_info info, napi_value* arguments = nullptr,
+                    std::size_t count = 0) {
     void* data;
     napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
-    return static_cast<Attachment<Algorithm>*>(data);
-  }
-
-  // stats(Float64Array): fills in keys, capacity, bytes, allowed, denied, evictedLive, refusedFull
-  static napi_value stats(napi_env env, napi_callback_info info) {
-    napi_value argument;
-    const auto* attachment = self(env, info, &argument, 1);
-    if (!attachment->table) {
-      throwClosed(env);
-      return nullptr;
-    }
-    void* data;
-    std::size_t length;
-    if (napi_get_typedarray_info(env, argument, nullptr, &length, &data, nullptr, nullptr) != napi_ok)
-      return nullptr;
-    const TableStats table = attachment->table->stats();
-    const std::uint64_t figures[] = {table.occupied,
-                                     attachment->table->geometry().slots(),
-                                     attachment->table->bytes(),
-                                     attachment->allowed,
-                                     attachment->denied,
-                                     table.evictedLive,
-                                     table.refusedFull};
-    for (std::size_t i = 0; i < std::size(figures) && i < length; ++i) {
-      static_cast<double*>(data)[i] = static_cast<double>(figures[i]);
-    }
+    auto* attachment = static_cast<Self*>(data);
+    if (attachment->table) return attachment;
+    throwClosed(env);
     return nullptr;
   }
 
-  // close(): gives the table's memory back
+  // The policy in the arguments (limit, windowNs, burst), which JavaScript has validated.
+  static Self* selfAndSpec(napi_env env, napi_callback_info info, PolicySpec* spec) {
+    napi_value arguments[3];
+    Self* attachment = self(env, info, arguments, 3);
+    double numbers[3];
+    for (std::size_t i = 0; attachment != nullptr && i < 3; ++i) {
+      if (napi_get_value_double(env, arguments[i], &numbers[i]) != napi_ok) return nullptr;
+    }
+    if (attachment == nullptr) return nullptr;
+    spec->limit = static_cast<std::uint64_t>(numbers[0]);
+    spec->windowNs = static_cast<std::uint64_t>(numbers[1]);
+    spec->burst = static_cast<std::uint64_t>(numbers[2]);
+    return attachment;
+  }
+
+  static napi_value throwPolicies(napi_env env) {
+    throwRange(env, "ERR_SLUICE_POLICY",
+               "a limiter holds at most 1024 different policies; round limits to fewer steps");
+    return nullptr;
+  }
+
+  // addPolicy(limit, windowNs, burst): the functions of a view under it
+  static napi_value addPolicy(napi_env env, napi_callback_info info) {
+    PolicySpec spec;
+    Self* attachment = selfAndSpec(env, info, &spec);
+    if (attachment == nullptr) return nullptr;
+    const auto policy = attachment->table->addPolicy(spec);
+    if (!policy) return throwPolicies(env);
+    return makeViewFunctions<Algorithm>(env, attachment->shared_from_this(), *policy, false);
+  }
+
+  // setPolicy(limit, windowNs, burst): the limiter's own policy from now on, for all who share it
+  static napi_value setPolicy(napi_env env, napi_callback_info info) {
+    PolicySpec spec;
+    Self* attachment = selfAndSpec(env, info, &spec);
+    if (attachment != nullptr && !attachment->table->setBasePolicy(spec)) return throwPolicies(env);
+    return nullptr;
+  }
+
+  // policy(): limit, windowNs, burst of the limiter's own policy as it is now
+  static napi_value policy(napi_env env, napi_callback_info info) {
+    Self* attachment = self(env, info);
+    if (attachment == nullptr) return nullptr;
+    const auto& book = attachment->table->book();
+    book.catchUp();
+    const std::uint32_t base = attachment->table->basePolicy();
+    const PolicySpec spec = base < book.size() ? book.specAt(base) : PolicySpec{};
+    const std::uint64_t numbers[] = {spec.limit, spec.windowNs, spec.burst};
+    return makeNumbers(env, numbers, std::size(numbers));
+  }
+
+  // stats(): keys, capacity, bytes, allowed, denied, evictedLive, refusedFull
+  static napi_value stats(napi_env env, napi_callback_info info) {
+    Self* attachment = self(env, info);
+    if (attachment == nullptr) return nullptr;
+    const auto& table = *attachment->table;
+    const TableStats stats = table.stats();
+    const std::uint64_t numbers[] = {stats.occupied, table.geometry().slots(), table.bytes(),
+                                     stats.allowed,  stats.denied,             stats.evictedLive,
+                                     stats.refusedFull};
+    return makeNumbers(env, numbers, std::size(numbers));
+  }
+
+  // members(): process, process namespace, allowed, denied, is it this one; of each member that is attached
+  static napi_value members(napi_env env, napi_callback_info info) {
+    Self* attachment = self(env, info);
+    if (attachment == nullptr) return nullptr;
+    const auto& table = *attachment->table;
+    std::vector<std::uint64_t> numbers;
+    for (std::uint32_t place = 0; place < Layout::kMaxMembers; ++place) {
+      const Member& member = table.region()->members()[place];
+      // Relaxed, all: statistics.
+      const std::uint64_t token = member.token.load(std::memory_order_relaxed);
+      if (token == 0 || (token & Member::kLeft) != 0 || table.member().isGone(token)) continue;
+      const auto since = [](const auto& now, const auto& before) {
+        return now.load(std::memory_order_relaxed) - before.load(std::memory_order_relaxed);
+      };
+      numbers.insert(numbers.end(), {member.process.load(std::memory_order_relaxed),
+                                     member.processNamespace.load(std::memory_order_relaxed),
+                                     since(member.allowed, member.allowedBefore),
+                                     since(member.denied, member.deniedBefore),
+                                     std::uint64_t{token == table.member().token()}});
+    }
+    return makeNumbers(env, numbers.data(), numbers.size());
+  }
+
+  // handle(): what stands for a private limiter in a message to another thread
+  static napi_value handle(napi_env env, napi_callback_info info) {
+    Self* attachment = self(env, info);
+    return attachment == nullptr ? nullptr : makeText(env, Registry::put(attachment->table->region()));
+  }
+
+  // close(): gives the table up
   static napi_value close(napi_env env, napi_callback_info info) {
-    auto* attachment = self(env, info, nullptr, 0);
-    attachment->close();
+    void* data;
+    napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+    static_cast<Self*>(data)->close();
     return nullptr;
   }
 };
+
+// Whether all went well; false only while the environment is being torn down.
+bool set(napi_env env, napi_value object, const char* name, napi_value value) {
+  return value != nullptr && napi_set_named_property(env, object, name, value) == napi_ok;
+}
+
+template <class Algorithm>
+napi_value makeLimiter(napi_env env, const std::shared_ptr<Attachment<Algorithm>>& attachment) {
+  using Own = LimiterFunctions<Algorithm>;
+  const RegionHeader& header = attachment->table->region()->header();
+  const std::uint64_t facts[] = {header.algorithm,
+                                 header.maxKeys,
+                                 header.book.windowNs,
+                                 header.book.alignToEpoch,
+                                 maxLimitOf(attachment->table->book()),
+                                 header.createdEpochMs};
+  napi_value limiter;
+  if (napi_create_object(env, &limiter) != napi_ok) return nullptr;
+  const auto add = [&](const char* name, napi_callback callback) {
+    return addFunction(env, limiter, name, callback, attachment);
+  };
+  const bool complete =
+      set(env, limiter, "facts", makeNumbers(env, facts, std::size(facts))) &&
+      set(env, limiter, "base",
+          makeViewFunctions<Algorithm>(env, attachment, attachment->table->basePolicy(), true)) &&
+      add("addPolicy", Own::addPolicy) && add("setPolicy", Own::setPolicy) && add("policy", Own::policy) &&
+      add("stats", Own::stats) && add("members", Own::members) && add("handle", Own::handle) &&
+      add("close", Own::close);
+  return complete ? limiter : nullptr;
+}
+
+template <class Algorithm>
+napi_value wrap(napi_env env, Region::Attached attached, const double* cell, napi_value owner,
+                const std::string& name) {
+  const std::shared_ptr<Region> region = attached.region;
+  const Clock clock(cell, region->time());
+  if (!clock.valid(env)) return nullptr;
+  auto table = Table<Algorithm>::attach(std::move(attached));
+  if (!table) {
+    throwRange(env, "ERR_SLUICE_SHARED_CORRUPT", name + " cannot be used: its numbers make no sense");
+    return nullptr;
+  }
+  napi_value results;
+  double* numbers = makeNumbers(env, sizeof(Results) / sizeof(double), &results);
+  if (numbers == nullptr) return nullptr;
+  const auto attachment = std::make_shared<Attachment<Algorithm>>(env, std::move(table), clock,
+                                                                  reinterpret_cast<Results*>(numbers));
+  if (!region->isShared()) attachment->accountForTable();
+  const bool pinned = attachment->pinnedResults.pin(env, results) &&
+                      (cell == nullptr || attachment->pinnedClock.pin(env, owner));
+  napi_value limiter = pinned ? makeLimiter<Algorithm>(env, attachment) : nullptr;
+  return limiter != nullptr && set(env, limiter, "results", results) ? limiter : nullptr;
+}
 
 }  // namespace
 
-template <class Algorithm>
-napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment,
-                             std::uint32_t policy) {
-  using Own = Operations<Algorithm>;
-  const std::shared_ptr<View<Algorithm>> view(new View<Algorithm>{std::move(attachment), policy});
-  napi_value functions;
-  if (napi_create_object(env, &functions) != napi_ok) return nullptr;
-  const auto add = [&](const char* name, napi_callback callback) {
-    return addFunction(env, functions, name, callback, view);
-  };
-  const bool complete = add("allow", Own::allow) && add("consume", Own::consume) && add("peek", Own::peek) &&
-                        add("refund", Own::refund) && add("penalize", Own::penalize) &&
-                        add("block", Own::block) && add("reset", Own::reset) &&
-                        add("consumeText", Batch<Algorithm>::consumeText) &&
-                        add("consumeIntegers", Batch<Algorithm>::consumeIntegers);
-  return complete ? functions : nullptr;
+napi_value wrapRegion(napi_env env, Region::Attached attached, const double* cell, napi_value owner,
+                      const std::string& name) {
+  const RegionHeader& header = attached.region->header();
+  if ((header.time.userClock != 0) != (cell != nullptr)) {
+    throwRange(env, "ERR_SLUICE_SHARED_MISMATCH",
+               name + (cell != nullptr ? " runs on the machine's clock; pass no clock"
+                                       : " was made with a clock of its own; pass one that shows the same time"));
+    return nullptr;
+  }
+  if (header.algorithm == FixedWindow::kId)
+    return wrap<FixedWindow>(env, std::move(attached), cell, owner, name);
+  return wrap<TokenBucket>(env, std::move(attached), cell, owner, name);
 }
-
-template <class Algorithm>
-napi_value makeLimiterFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment) {
-  using Own = LimiterFunctions<Algorithm>;
-  napi_value functions;
-  if (napi_create_object(env, &functions) != napi_ok) return nullptr;
-  const bool complete = addFunction(env, functions, "stats", Own::stats, attachment) &&
-                        addFunction(env, functions, "close", Own::close, attachment);
-  return complete ? functions : nullptr;
-}
-
-template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<TokenBucket>>, std::uint32_t);
-template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<FixedWindow>>, std::uint32_t);
-template napi_value makeLimiterFunctions(napi_env, std::shared_ptr<Attachment<TokenBucket>>);
-template napi_value makeLimiterFunctions(napi_env, std::shared_ptr<Attachment<FixedWindow>>);
 
 }  // namespace sluice

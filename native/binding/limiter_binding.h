@@ -1,40 +1,17 @@
-// The functions of one limiter, as JavaScript calls them.
+// What concerns a limiter as a whole, as JavaScript calls it.
 #pragma once
 
 #include <node_api.h>
 
-#include <memory>
-
-#include "binding/attachment.h"
+#include "core/region.h"
 
 namespace sluice {
 
-// An object with the operations under one policy: allow, consume, peek, refund, penalize, block, reset,
-// consumeText, consumeIntegers. Every function carries its view in its data pointer, which is three times
-// cheaper to reach than a wrapped `this`.
-template <class Algorithm>
-napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment,
-                             std::uint32_t policy);
-
-// The same, for the limiter as a whole: addPolicy, stats, close.
-template <class Algorithm>
-napi_value makeLimiterFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment);
-
-// Adds a native function to `object`, which keeps `owned` alive until it is collected. False while the
-// environment is being torn down.
-template <class Owned>
-bool addFunction(napi_env env, napi_value object, const char* name, napi_callback callback,
-                 const std::shared_ptr<Owned>& owned) {
-  napi_value function;
-  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, owned.get(), &function) != napi_ok)
-    return false;
-  auto* holder = new std::shared_ptr<Owned>(owned);
-  const auto release = [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Owned>*>(data); };
-  if (napi_add_finalizer(env, function, holder, release, nullptr, nullptr) != napi_ok) {
-    delete holder;
-    return false;
-  }
-  return napi_set_named_property(env, object, name, function) == napi_ok;
-}
+// A limiter on the region, for this environment: an object with results, facts, base (the functions under the
+// limiter's own policy), addPolicy, setPolicy, policy, stats, members, handle, close. Throws, and returns
+// nothing, if the region cannot be used with that clock: `cell` is where JavaScript writes the time, `owner`
+// the value that holds it; null for the machine's clock. `name` is how errors call the limiter.
+napi_value wrapRegion(napi_env env, Region::Attached attached, const double* cell, napi_value owner,
+                      const std::string& name);
 
 }  // namespace sluice

@@ -9,10 +9,11 @@
 
 #include <algorithm>
 #include <optional>
-#include <vector>
 
 #include "core/block.h"
 #include "core/decision.h"
+#include "core/layout.h"
+#include "core/policy_book.h"
 #include "core/time_scale.h"
 
 namespace sluice {
@@ -21,17 +22,19 @@ class FixedWindow {
  public:
   enum class Align : std::uint8_t { kFirstRequest, kEpoch };
 
-  struct Spec {
-    std::uint64_t limit;  // per window, 1..2^53-1
-  };
+  static constexpr std::uint64_t kId = 2;
+
   struct Policy {
     std::uint64_t limit = 1;
+    std::uint64_t mostAtOnce() const { return limit; }
   };
 
-  class Book {
+  class Book : public PolicyBook<Book, Policy> {
    public:
-    static constexpr std::size_t kMaxPolicies = 1024;
-
+    static std::optional<Book> make(const BookOptions& options) {
+      return make(options.windowNs, options.maxLimit,
+                  options.alignToEpoch != 0 ? Align::kEpoch : Align::kFirstRequest);
+    }
     // For windows of `windowNs`, limits up to `maxLimit`. Nothing if the rate exceeds one a nanosecond or the
     // window exceeds 146 years.
     static std::optional<Book> make(std::uint64_t windowNs, std::uint64_t maxLimit, Align align) {
@@ -40,6 +43,7 @@ class FixedWindow {
         return std::nullopt;
       }
       Book book;
+      book.options_ = {windowNs, maxLimit, align == Align::kEpoch ? std::uint64_t{1} : 0};
       book.align_ = align;
       // At least 18 bits where the window allows, for limits added later; with them microseconds fall on
       // ticks.
@@ -51,26 +55,21 @@ class FixedWindow {
       book.ticks_ = alignedTicks(1, windowNs, mostTicks);
       book.scale_ = TimeScale(book.ticks_, windowNs);
       book.tolerance_ = book.scale_.at(kClockToleranceNs) + 1;
-      book.policies_.reserve(kMaxPolicies);
       return book;
     }
 
-    std::optional<std::uint32_t> add(const Spec& spec) {
-      if (spec.limit == 0 || spec.limit > maxCount() || policies_.size() == kMaxPolicies) return std::nullopt;
-      policies_.push_back({spec.limit});
-      strictest_ = std::min(strictest_, spec.limit);
-      return static_cast<std::uint32_t>(policies_.size() - 1);
+    BookOptions options() const { return options_; }
+    std::optional<Policy> policyFrom(const PolicySpec& spec) const {
+      if (spec.limit == 0 || spec.limit > maxCount()) return std::nullopt;
+      return Policy{spec.limit};
     }
-    const Policy& operator[](std::uint32_t index) const { return policies_[index]; }
-    std::size_t size() const { return policies_.size(); }
     // The greatest limit this table can count to. One less than fits, so that no entry looks like a claimed
     // slot.
     std::uint64_t maxCount() const { return (std::uint64_t{1} << countBits_) - 2; }
 
    private:
     friend class FixedWindow;
-    std::vector<Policy> policies_;
-    std::uint64_t strictest_ = kMaxTokens;  // the least limit
+    BookOptions options_;
     TimeScale scale_;
     std::uint64_t ticks_ = 1;      // per window
     std::uint64_t tolerance_ = 0;  // kClockToleranceNs, in ticks
@@ -170,8 +169,8 @@ class FixedWindow {
     // dropped.
     const Reading reading = read(book, entry, nowNs);
     Weight weight;
-    weight.consumed = static_cast<double>(reading.count) / static_cast<double>(book.strictest_);
-    weight.limiting = reading.count >= book.strictest_;
+    weight.consumed = static_cast<double>(reading.count) / static_cast<double>(book.strictest());
+    weight.limiting = reading.count >= book.strictest();
     if (weight.limiting) weight.limitingUntilNs = book.scale_.firstNsAt(reading.end);
     return weight;
   }

@@ -1,43 +1,190 @@
 #include "core/region.h"
 
-#include <cstdint>
-
-#include <sys/mman.h>
+#include "core/clock.h"
 
 namespace sluice {
 
 namespace {
-constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-constexpr std::size_t kPageBytes = 4096;
 
-constexpr std::size_t roundUp(std::size_t value, std::size_t step) {
-  return (value + step - 1) / step * step;
+ShareFailure failure(ShareStatus status, std::string detail) { return {status, std::move(detail)}; }
+
+// Writes header and first policy into zeroed memory.
+RegionHeader format(std::byte* base, std::size_t bytes, const RegionSpec& spec, const Machine& machine) {
+  RegionHeader header;
+  header.bytes = bytes;
+  header.algorithm = spec.algorithm;
+  header.maxKeys = spec.maxKeys;
+  header.book = spec.book;
+  header.seed = spec.seed;
+  header.time = spec.time;
+  header.time.originNs -= static_cast<std::uint64_t>(machine.clockAheadNs.value_or(0));
+  header.bootId = machine.bootId;
+  header.createdEpochMs = SystemClock::epochNs() / kNsPerMs;
+  header.checksum = header.computeChecksum();
+  std::memcpy(base, &header, sizeof header);
+  auto* policies = reinterpret_cast<PolicyList*>(base + Layout::kPolicies);
+  if (spec.base.limit != 0) policies->start(spec.base);
+  return header;
 }
+
+// Why that memory is no region that this code can use.
+ShareFailure check(const RegionHeader& header, std::size_t bytes) {
+  if (header.magic != RegionHeader::kMagic)
+    return failure(ShareStatus::kCorrupt, "it does not begin like a region");
+  if (header.layoutVersion != RegionHeader::kLayoutVersion) {
+    return failure(ShareStatus::kVersion,
+                   "its layout is version " + std::to_string(header.layoutVersion) + ", this sluice's is " +
+                       std::to_string(RegionHeader::kLayoutVersion));
+  }
+  if (header.checksum != header.computeChecksum())
+    return failure(ShareStatus::kCorrupt, "its header does not match its checksum");
+  const bool sane = header.maxKeys >= 1 && header.maxKeys <= Geometry::kMaxKeys;
+  const std::size_t expected =
+      sane ? roundUp(Layout::bytes(Geometry::forKeys(header.maxKeys)), kPageBytes) : 0;
+  if (header.bytes != bytes || expected != bytes) {
+    return failure(ShareStatus::kCorrupt, "it has " + std::to_string(bytes) + " bytes and should have " +
+                                              std::to_string(expected));
+  }
+  return {};
+}
+
+// The header of shared memory, as untrusted as the rest of it.
+std::optional<RegionHeader> headerOf(const SharedMemory& memory) {
+  if (memory.bytes() < Layout::kStripes) return std::nullopt;
+  RegionHeader header;
+  std::memcpy(&header, memory.base(), sizeof header);
+  return header;
+}
+
+ShareFailure gateIsStuck() {
+  return failure(ShareStatus::kBusy, "a process that is coming in, or removing it, has been stopped half-way");
+}
+
+// Takes the name from a region that is not to be used any more, unless somebody else has done so.
+ShareFailure takeNameAway(SharedMemory& memory, const std::string& name) {
+  if (!memory.enterGate(true)) return gateIsStuck();
+  ShareFailure failed;
+  if (memory.isNamed(name)) failed = memory.unlink(name);
+  memory.leaveGate();
+  return failed;
+}
+
+bool hasMembers(const SharedMemory& memory) {
+  for (unsigned place = 0; place < Layout::kMaxMembers; ++place) {
+    if (memory.isLockedByOther(place)) return true;
+  }
+  return false;
+}
+
+ShareFailure needsClock(const Machine& machine, const TimeBase& time) {
+  if (machine.clockAheadNs || time.userClock != 0) return {};
+  return failure(ShareStatus::kSystem,
+                 "this process was started with a time namespace for its children only, so the clock that it "
+                 "has in common with other processes cannot be told");
+}
+
 }  // namespace
 
-std::optional<Region> Region::allocate(std::size_t bytes) {
-  const bool large = bytes >= kHugePageBytes;
-  bytes = roundUp(bytes, kPageBytes);
-  const std::size_t mappedBytes = large ? bytes + kHugePageBytes : bytes;
-  void* mapped = mmap(nullptr, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) return std::nullopt;
-  auto* base = static_cast<std::byte*>(mapped);
-  if (large) {
-    // Keep the part that starts on a huge page, return what lies before and after it.
-    const auto address = reinterpret_cast<std::uintptr_t>(base);
-    const std::size_t before = roundUp(address, kHugePageBytes) - address;
-    if (before != 0) munmap(base, before);
-    base += before;
-    munmap(base + bytes, kHugePageBytes - before);
-  }
-#if defined(MADV_HUGEPAGE)
-  if (large) madvise(base, bytes, MADV_HUGEPAGE);
-#endif
-  return Region(base, bytes);
+Region::Region(std::variant<Memory, std::unique_ptr<SharedMemory>> memory, const RegionHeader& header,
+               std::int64_t clockAheadNs)
+    : memory_(std::move(memory)),
+      base_(shared() != nullptr ? shared()->base() : std::get<Memory>(memory_).base()),
+      bytes_(header.bytes),
+      header_(header),
+      geometry_(Geometry::forKeys(header.maxKeys)),
+      time_(header.time) {
+  time_.originNs += static_cast<std::uint64_t>(clockAheadNs);
 }
 
-Region::~Region() {
-  if (base_ != nullptr) munmap(base_, bytes_);
+SharedMemory* Region::shared() const {
+  const auto* shared = std::get_if<std::unique_ptr<SharedMemory>>(&memory_);
+  return shared != nullptr ? shared->get() : nullptr;
+}
+
+Region::Attached Region::allocate(const RegionSpec& spec) {
+  auto memory = Memory::allocate(Layout::bytes(Geometry::forKeys(spec.maxKeys)));
+  if (!memory) return {nullptr, std::nullopt, failure(ShareStatus::kNoSpace, {})};
+  const RegionHeader header = format(memory->base(), memory->bytes(), spec, Machine{});
+  return attach(std::shared_ptr<Region>(new Region(std::move(*memory), header, 0)));
+}
+
+Region::Attached Region::attach(std::shared_ptr<Region> region) {
+  auto member = Membership::join(region->members(), Layout::kMaxMembers, region->shared(), Machine{});
+  if (!member) return {nullptr, std::nullopt, failure(ShareStatus::kFull, {})};
+  return {std::move(region), std::move(member), {}};
+}
+
+// REQUIRES that the gate is entered; leaves it.
+Region::Attached Region::enter(std::unique_ptr<SharedMemory> memory, const Machine& machine) {
+  const auto header = headerOf(*memory);
+  ShareFailure failed = header ? check(*header, memory->bytes())
+                               : failure(ShareStatus::kCorrupt, "it is smaller than any region");
+  if (failed.status == ShareStatus::kOk) failed = needsClock(machine, header->time);
+  if (failed.status != ShareStatus::kOk) return {nullptr, std::nullopt, failed};
+  SharedMemory* shared = memory.get();
+  const std::shared_ptr<Region> region(
+      new Region(std::move(memory), *header, machine.clockAheadNs.value_or(0)));
+  auto member = Membership::join(region->members(), Layout::kMaxMembers, shared, machine);
+  shared->leaveGate();
+  if (!member) return {nullptr, std::nullopt, failure(ShareStatus::kFull, {})};
+  return {region, std::move(member), {}};
+}
+
+// kExists if somebody else was first.
+Region::Attached Region::create(const std::string& name, const RegionSpec& spec, const Machine& machine) {
+  if (ShareFailure failed = needsClock(machine, spec.time); failed.status != ShareStatus::kOk)
+    return {nullptr, std::nullopt, failed};
+  SharedMemory::Result made = SharedMemory::make(Layout::bytes(Geometry::forKeys(spec.maxKeys)));
+  if (!made.memory) return {nullptr, std::nullopt, made.failure};
+  format(made.memory->base(), made.memory->bytes(), spec, machine);
+  if (!made.memory->enterGate(false)) return {nullptr, std::nullopt, gateIsStuck()};
+  if (ShareFailure failed = made.memory->publish(name); failed.status != ShareStatus::kOk)
+    return {nullptr, std::nullopt, failed};
+  return enter(std::move(made.memory), machine);
+}
+
+Region::Attached Region::openOrCreate(const std::string& name, const RegionSpec& spec) {
+  const Machine machine = Machine::self();
+  // Every round but the last one ends because somebody else was faster.
+  for (int round = 0; round < 1000; ++round) {
+    Attached found = open(name);
+    if (found.failure.status != ShareStatus::kNotFound) return found;
+    Attached made = create(name, spec, machine);
+    if (made.failure.status != ShareStatus::kExists) return made;
+  }
+  return {nullptr, std::nullopt, failure(ShareStatus::kBusy, "it comes and goes all the time")};
+}
+
+Region::Attached Region::open(const std::string& name) {
+  const Machine machine = Machine::self();
+  for (;;) {
+    SharedMemory::Result found = SharedMemory::open(name);
+    if (!found.memory) return {nullptr, std::nullopt, found.failure};
+    SharedMemory& memory = *found.memory;
+    const auto header = headerOf(memory);
+    if (header && check(*header, memory.bytes()).status == ShareStatus::kOk &&
+        header->bootId != machine.bootId) {
+      if (ShareFailure failed = takeNameAway(memory, name); failed.status != ShareStatus::kOk)
+        return {nullptr, std::nullopt, failed};
+      continue;
+    }
+    if (!memory.enterGate(false)) return {nullptr, std::nullopt, gateIsStuck()};
+    if (memory.isNamed(name)) return enter(std::move(found.memory), machine);
+  }
+}
+
+ShareFailure Region::remove(const std::string& name, bool force) {
+  SharedMemory::Result found = SharedMemory::open(name);
+  if (!found.memory) return found.failure;
+  if (!found.memory->enterGate(true)) return gateIsStuck();
+  ShareFailure failed;
+  if (!force && hasMembers(*found.memory)) {
+    failed = failure(ShareStatus::kBusy, "processes are attached to it");
+  } else if (found.memory->isNamed(name)) {
+    failed = found.memory->unlink(name);
+  }
+  found.memory->leaveGate();
+  return failed;
 }
 
 }  // namespace sluice

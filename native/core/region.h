@@ -1,33 +1,89 @@
-// The one place that asks the operating system for memory.
+// A region: the memory of one table with everything that belongs to it. Private to a process, or shared under
+// a name by all processes of a machine; the layout is the same.
 #pragma once
 
-#include <cstddef>
+#include <memory>
 #include <optional>
-#include <utility>
+#include <string>
+#include <variant>
+
+#include "core/layout.h"
+#include "core/memory.h"
+#include "core/shared_memory.h"
 
 namespace sluice {
 
-// Zeroed, page-aligned memory, taken once and given back whole. Large regions sit on huge pages where the
-// system offers them: a table is read at random, and most of such a read's cost is otherwise the address
-// translation.
+// What a new region is made from.
+struct RegionSpec {
+  std::uint64_t algorithm = 0;
+  std::uint64_t maxKeys = 1;
+  BookOptions book;
+  HashSeed seed{};
+  TimeBase time;
+  PolicySpec base;
+};
+
 class Region {
  public:
-  static std::optional<Region> allocate(std::size_t bytes);
+  struct Attached;
 
-  Region(Region&& other) noexcept
-      : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  Region& operator=(Region&&) = delete;
+  // In memory of this process. Nothing but kNoSpace can go wrong.
+  static Attached allocate(const RegionSpec& spec);
+  // The shared region of that name, made if there is none. Of any number of processes that start together one
+  // makes it and the others find it whole. What is found may differ from what was asked for: see `header` and
+  // `policies`. One from before the machine's last start is replaced.
+  static Attached openOrCreate(const std::string& name, const RegionSpec& spec);
+  // The shared region of that name, if there is one.
+  static Attached open(const std::string& name);
+  // One more member for a private region.
+  static Attached attach(std::shared_ptr<Region> region);
+  // Takes the name of a shared region away. kBusy if somebody is attached, unless `force`.
+  static ShareFailure remove(const std::string& name, bool force);
+
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
-  ~Region();
 
-  std::byte* base() const { return base_; }
+  // As it was when it was checked.
+  const RegionHeader& header() const { return header_; }
+  const Geometry& geometry() const { return geometry_; }
+  // The same origin, as this process's clock tells it.
+  const TimeBase& time() const { return time_; }
   std::size_t bytes() const { return bytes_; }
+  bool isShared() const { return std::holds_alternative<std::unique_ptr<SharedMemory>>(memory_); }
+
+  PolicyList& policies() const { return *at<PolicyList>(Layout::kPolicies); }
+  Member* members() const { return at<Member>(Layout::kMembers); }
+  Stripe* stripes() const { return at<Stripe>(Layout::kStripes); }
+  Line* lines() const { return at<Line>(Layout::lines(geometry_)); }
 
  private:
-  Region(std::byte* base, std::size_t bytes) : base_(base), bytes_(bytes) {}
+  Region(std::variant<Memory, std::unique_ptr<SharedMemory>> memory, const RegionHeader& header,
+         std::int64_t clockAheadNs);
+
+  template <class T>
+  T* at(std::size_t offset) const {
+    return reinterpret_cast<T*>(base_ + offset);
+  }
+  SharedMemory* shared() const;
+
+  static Attached enter(std::unique_ptr<SharedMemory> memory, const Machine& machine);
+  static Attached create(const std::string& name, const RegionSpec& spec, const Machine& machine);
+
+  std::variant<Memory, std::unique_ptr<SharedMemory>> memory_;
   std::byte* base_;
   std::size_t bytes_;
+  RegionHeader header_;
+  Geometry geometry_;
+  TimeBase time_;
+};
+
+// A region and one's place in it; or why not.
+struct Region::Attached {
+  std::shared_ptr<Region> region;
+  std::optional<Membership> member;
+  ShareFailure failure;
+
+  explicit operator bool() const { return region != nullptr; }
 };
 
 }  // namespace sluice

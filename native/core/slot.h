@@ -14,6 +14,7 @@
 
 #include <atomic>
 
+#include "core/crash_point.h"
 #include "core/units.h"
 
 namespace sluice {
@@ -54,6 +55,7 @@ struct KeyWord {
   // In slot 0 of a line: how many keys live elsewhere because this line was full. Elsewhere: zero.
   constexpr unsigned overflow() const { return static_cast<unsigned>(bits & kNibbleMask); }
   constexpr bool occupied() const { return fingerprint() != 0; }
+  constexpr KeyWord withOverflow(unsigned overflow) const { return {(bits & ~kNibbleMask) | overflow}; }
 };
 
 struct StateWord {
@@ -79,20 +81,26 @@ struct Slot {
     // Success need not release: the word carries all it means, and a read-modify-write continues the release
     // sequence of the store that published this key, so later readers still see the key. Failure acquire: a
     // fresh loadState.
+    crashPoint();
     return state.compare_exchange_weak(expected.bits, desired.bits, std::memory_order_acquire,
                                        std::memory_order_acquire);
   }
   // The three steps of a change under the stripe's lock: claim, storeKey, publish.
   bool claim(StateWord& expected) {
-    // Acq_rel: the key stored next must not become visible before the claim does. Failure acquire: a fresh
-    // loadState.
+    crashPoint();
+    // Acq_rel: the key stored next must not become visible before the claim does, nor the claim before the
+    // journal. Failure acquire: a fresh loadState.
     return state.compare_exchange_strong(expected.bits, expected.claim().bits, std::memory_order_acq_rel,
                                          std::memory_order_acquire);
   }
   // Release: whoever sees the new key sees the claim that preceded it.
-  void storeKey(KeyWord word) { key.store(word.bits, std::memory_order_release); }
+  void storeKey(KeyWord word) {
+    crashPoint();
+    key.store(word.bits, std::memory_order_release);
+  }
   // Release: whoever sees the state sees the key it belongs to.
   void publish(StateWord claimed, std::uint64_t payload) {
+    crashPoint();
     state.store(claimed.with(payload).bits, std::memory_order_release);
   }
 };

@@ -2,26 +2,25 @@
 //
 // Invariants
 //  - A key occupies at most one slot, on one of the 16 lines of its path. Key words change only under the
-//  stripe's
-//    lock; state words also change lock-free, by compare-and-swap (slot.h).
+//    stripe's lock (stripe_lines.h); state words also change lock-free, by compare-and-swap (slot.h).
 //  - A line's overflow count is at least the number of keys that live further along a path through it, so a
-//  search
-//    ends at the first line whose count is zero. It is exact unless it saturated; then it is recounted.
+//    search ends at the first line whose count is zero. It is exact unless it saturated; then it is recounted.
 //  - A search without the lock may miss a key that is just being inserted; every decision to insert is
-//  therefore
-//    taken again under the lock.
+//    therefore taken again under the lock.
 //  - An entry that is not live means the same as no entry. It is reused where an insertion meets it, and a
-//  sweep that
-//    visits one more line at every insertion clears the rest: the work is spread evenly, and nothing waits
-//    for it.
+//    sweep that visits one more line at every insertion clears the rest: the work is spread evenly, and
+//    nothing waits for it.
+//
+// A Table is one user's view of a region, with what only its thread needs (hasher, policies in the algorithm's
+// terms). The region may have other users, in other threads and processes.
 #pragma once
 
 #include <memory>
 #include <optional>
 
 #include "core/decision.h"
-#include "core/geometry.h"
 #include "core/region.h"
+#include "core/stripe_lines.h"
 
 namespace sluice {
 
@@ -29,6 +28,7 @@ struct TableStats {
   std::uint64_t occupied = 0;
   std::uint64_t evictedLive = 0;
   std::uint64_t refusedFull = 0;
+  std::uint64_t allowed = 0, denied = 0;
 };
 
 template <class Algorithm>
@@ -42,20 +42,53 @@ class Table {
     std::uint64_t waitNs = 0;  // with kTableFull: until the first neighbour stops limiting
   };
 
-  // Nothing if the memory cannot be had.
+  // A table of this process alone. Nothing if the memory cannot be had.
   static std::unique_ptr<Table> create(std::uint64_t maxKeys, const HashSeed& seed, Book book) {
-    const Geometry geometry = Geometry::forKeys(maxKeys);
-    auto region = Region::allocate(geometry.bytes());
-    if (!region) return nullptr;
-    return std::unique_ptr<Table>(new Table(std::move(*region), geometry, seed, std::move(book)));
+    RegionSpec spec;
+    spec.algorithm = Algorithm::kId;
+    spec.maxKeys = maxKeys;
+    spec.book = book.options();
+    spec.seed = seed;
+    auto table = attach(Region::allocate(spec));
+    if (!table) return nullptr;
+    for (std::uint32_t i = 0; i < book.size(); ++i) table->addPolicy(book.specAt(i));
+    return table;
   }
 
+  // Nothing if the region is one of another algorithm, or of numbers that this one cannot work with.
+  static std::unique_ptr<Table> attach(Region::Attached attached) {
+    if (!attached || attached.region->header().algorithm != Algorithm::kId) return nullptr;
+    auto book = Book::make(attached.region->header().book);
+    if (!book) return nullptr;
+    return std::unique_ptr<Table>(
+        new Table(std::move(attached.region), std::move(*attached.member), std::move(*book)));
+  }
+
+  const std::shared_ptr<Region>& region() const { return region_; }
+  const Membership& member() const { return member_; }
   const Book& book() const { return book_; }
-  Book& book() { return book_; }
   const KeyHasher& hasher() const { return hasher_; }
   const Geometry& geometry() const { return geometry_; }
-  std::size_t bytes() const { return region_.bytes(); }
+  std::size_t bytes() const { return region_->bytes(); }
   Path pathOf(const Digest& digest) const { return geometry_.pathOf(digest); }
+
+  // The index of that policy, for this and all other users. Nothing if the algorithm cannot represent it, or
+  // there are too many.
+  std::optional<std::uint32_t> addPolicy(const PolicySpec& spec) {
+    if (!book_.accepts(spec)) return std::nullopt;
+    const auto index = policies_->add(spec, member_);
+    book_.catchUp();
+    return index;
+  }
+  // The limiter's own policy: what it is now, and what it is to be from now on, for all users. Keys keep what
+  // they have left.
+  std::uint32_t basePolicy() const { return policies_->base(); }
+  bool setBasePolicy(PolicySpec spec) {
+    spec.isBase = true;
+    const auto index = addPolicy(spec);
+    if (index) policies_->setBase(*index);
+    return index.has_value();
+  }
 
   void prefetch(const Path& path) const { __builtin_prefetch(&line(path, 0)); }
 
@@ -100,46 +133,60 @@ class Table {
 
   // Forgets the key. False if there was nothing to forget.
   bool erase(const Path& path, std::uint64_t nowNs) {
-    Stripe& stripe = stripeOf(path);
-    StripeGuard guard(stripe);
+    StripeGuard guard(linesOf(path.stripe), member_);
     Slot* slot = find(path);
     if (slot == nullptr) return false;
     const bool wasLive = Algorithm::live(book_, entryOf(*slot), nowNs);
     StateWord state = slot->loadState();
-    while (!slot->claim(state)) continue;
-    vacate(stripe, path.stripe, *slot, state.claim());
+    while (!guard->vacate(*slot, state)) continue;
     return wasLive;
   }
 
+  void count(bool allowed) const { bump(allowed ? self_->allowed : self_->denied, 1); }
+
   TableStats stats() const {
     TableStats total;
+    // Relaxed, all: statistics.
     for (std::uint32_t i = 0; i < geometry_.stripes; ++i) {
-      // Relaxed: statistics.
       total.occupied += stripes_[i].occupied.load(std::memory_order_relaxed);
       total.evictedLive += stripes_[i].evictedLive.load(std::memory_order_relaxed);
       total.refusedFull += stripes_[i].refusedFull.load(std::memory_order_relaxed);
+    }
+    for (std::uint32_t i = 0; i < Layout::kMaxMembers; ++i) {
+      total.allowed += region_->members()[i].allowed.load(std::memory_order_relaxed);
+      total.denied += region_->members()[i].denied.load(std::memory_order_relaxed);
     }
     return total;
   }
 
   // Whether the structure holds together; for tests. REQUIRES no concurrent change.
-  bool consistent() const;
+  bool consistent() const {
+    for (std::uint32_t i = 0; i < geometry_.stripes; ++i) {
+      if (!linesOf(i).consistent()) return false;
+    }
+    return true;
+  }
 
  private:
-  Table(Region&& region, const Geometry& geometry, const HashSeed& seed, Book&& book)
+  Table(std::shared_ptr<Region> region, Membership&& member, Book&& book)
       : region_(std::move(region)),
-        geometry_(geometry),
-        hasher_(seed),
+        member_(std::move(member)),
+        geometry_(region_->geometry()),
+        hasher_(region_->header().seed),
         book_(std::move(book)),
-        stripes_(reinterpret_cast<Stripe*>(region_.base())),
-        lines_(reinterpret_cast<Line*>(region_.base() + geometry.stripeBytes())) {}
+        policies_(&region_->policies()),
+        self_(&member_.self()),
+        stripes_(region_->stripes()),
+        lines_(region_->lines()) {
+    book_.follow(*policies_);
+  }
 
-  Stripe& stripeOf(const Path& path) const { return stripes_[path.stripe]; }
-  Line& lineIn(std::uint32_t stripe, std::uint32_t line) const {
-    return lines_[std::size_t{stripe} * geometry_.linesPerStripe + line];
+  StripeLines linesOf(std::uint32_t stripe) const {
+    return {stripes_[stripe], lines_ + std::size_t{stripe} * geometry_.linesPerStripe,
+            geometry_.linesPerStripe};
   }
   Line& line(const Path& path, std::uint32_t distance) const {
-    return lineIn(path.stripe, geometry_.lineAt(path, distance));
+    return lines_[std::size_t{path.stripe} * geometry_.linesPerStripe + geometry_.lineAt(path, distance)];
   }
   static Entry entryOf(const Slot& slot) {
     const StateWord state = slot.loadState();
@@ -195,31 +242,28 @@ class Table {
 
   template <class Operation>
   Applied applyLocked(const Path& path, std::uint64_t nowNs, Operation& operation) {
-    Stripe& stripe = stripeOf(path);
-    StripeGuard guard(stripe);
+    StripeGuard guard(linesOf(path.stripe), member_);
     // Needed at the end; on its way from memory meanwhile.
-    __builtin_prefetch(&lineIn(path.stripe, stripe.sweepCursor));
-    if (Slot* slot = find(path)) return updateLocked(*slot, operation);
+    __builtin_prefetch(&guard->line(guard->stripe().sweepCursor));
+    if (Slot* slot = find(path)) return updateLocked(*guard, *slot, operation);
     const Step step = operation(Entry{});
     if (!step.write) return {step, Entry{}};
-    const Applied applied = insert(stripe, path, nowNs, step);
-    sweepOneLine(stripe, path.stripe, nowNs);
+    const Applied applied = insert(*guard, path, nowNs, step);
+    sweepOneLine(*guard, nowNs);
     return applied;
   }
 
   // REQUIRES the stripe's lock, so the slot stays this key's.
   template <class Operation>
-  Applied updateLocked(Slot& slot, Operation& operation) {
+  Applied updateLocked(StripeLines& lines, Slot& slot, Operation& operation) {
     StateWord state = slot.loadState();
     for (;;) {
       const KeyWord key = slot.loadKey();
       const Entry entry{state.payload(), key.meta()};
       const Step step = operation(entry);
       if (!step.write) return {step, entry};
-      if (!slot.claim(state)) continue;
-      slot.storeKey(KeyWord::make(key.fingerprint(), step.next.meta, key.distance(), key.overflow()));
-      slot.publish(state.claim(), step.next.payload);
-      return {step, step.next};
+      const KeyWord next = KeyWord::make(key.fingerprint(), step.next.meta, key.distance(), 0);
+      if (lines.rewrite(slot, state, next, step.next.payload)) return {step, step.next};
     }
   }
 
@@ -258,126 +302,44 @@ class Table {
   }
 
   // REQUIRES the stripe's lock, and that the key is absent.
-  Applied insert(Stripe& stripe, const Path& path, std::uint64_t nowNs, const Step& step) {
+  Applied insert(StripeLines& lines, const Path& path, std::uint64_t nowNs, const Step& step) {
     for (;;) {
       Place place = choosePlace(path, nowNs);
       if (place.slot == nullptr) {
-        bump(stripe.refusedFull, 1);
+        bump(lines.stripe().refusedFull, 1);
         return {{Entry{}, false, Outcome::kTableFull, 0}, Entry{}, place.waitNs};
       }
-      // Its owner may have updated it since; then it is worth another look.
-      if (!place.slot->claim(place.state)) continue;
-      if (place.evicts) bump(stripe.evictedLive, 1);
-      if (place.slot->loadKey().occupied()) {
-        forget(stripe, path.stripe, *place.slot);
-      } else {
-        bump(stripe.occupied, 1);
-      }
-      const unsigned overflow = place.slot->loadKey().overflow();
-      place.slot->storeKey(KeyWord::make(path.fingerprint, step.next.meta, place.distance, overflow));
-      for (std::uint32_t i = 0; i < place.distance; ++i) countOverflow(stripe, line(path, i), 1);
-      place.slot->publish(place.state.claim(), step.next.payload);
+      const KeyWord key = KeyWord::make(path.fingerprint, step.next.meta, place.distance, 0);
+      // Its owner may have updated the slot since; then it is worth another look.
+      if (!lines.rewrite(*place.slot, place.state, key, step.next.payload)) continue;
+      if (place.evicts) bump(lines.stripe().evictedLive, 1);
       return {step, step.next};
     }
   }
 
-  // Takes a claimed slot's key off the overflow counts of the lines it passed. REQUIRES the stripe's lock.
-  void forget(Stripe& stripe, std::uint32_t stripeIndex, Slot& slot) {
-    forEachPassed(stripeIndex, slot, [&](Line& passed) { countOverflow(stripe, passed, -1); });
-  }
-
-  // Empties a claimed slot. REQUIRES the stripe's lock.
-  void vacate(Stripe& stripe, std::uint32_t stripeIndex, Slot& slot, StateWord claimed) {
-    forget(stripe, stripeIndex, slot);
-    slot.storeKey(KeyWord::make(0, 0, 0, slot.loadKey().overflow()));
-    slot.publish(claimed, 0);
-    bump(stripe.occupied, -1);
-  }
-
-  // The lines that the slot's key passed on its way from home.
-  template <class Visit>
-  void forEachPassed(std::uint32_t stripeIndex, const Slot& slot, Visit&& visit) const {
-    const KeyWord key = slot.loadKey();
-    const std::uint32_t step = Geometry::stepOf(key.fingerprint());
-    const auto index =
-        static_cast<std::uint32_t>(reinterpret_cast<const Line*>(reinterpret_cast<std::uintptr_t>(&slot) &
-                                                                 ~std::uintptr_t{sizeof(Line) - 1}) -
-                                   &lineIn(stripeIndex, 0));
-    for (std::uint32_t i = 1; i <= key.distance(); ++i) {
-      visit(lineIn(stripeIndex, (index - step * i) & (geometry_.linesPerStripe - 1)));
-    }
-  }
-
-  static void countOverflow(Stripe& stripe, Line& passed, int by) {
-    const KeyWord key = passed.slots[0].loadKey();
-    if (key.overflow() == kMaxOverflow) return;
-    passed.slots[0].storeKey({key.bits + static_cast<std::uint64_t>(std::int64_t{by})});
-    if (passed.slots[0].loadKey().overflow() == kMaxOverflow) stripe.saturated = 1;
-  }
-
   // REQUIRES the stripe's lock.
-  void sweepOneLine(Stripe& stripe, std::uint32_t stripeIndex, std::uint64_t nowNs) {
-    for (Slot& slot : lineIn(stripeIndex, stripe.sweepCursor).slots) {
+  void sweepOneLine(StripeLines& lines, std::uint64_t nowNs) {
+    Stripe& stripe = lines.stripe();
+    for (Slot& slot : lines.line(stripe.sweepCursor).slots) {
       StateWord state = slot.loadState();
       const KeyWord key = slot.loadKey();
       if (!key.occupied() || Algorithm::live(book_, {state.payload(), key.meta()}, nowNs)) continue;
-      if (slot.claim(state)) vacate(stripe, stripeIndex, slot, state.claim());
+      lines.vacate(slot, state);
     }
     stripe.sweepCursor = (stripe.sweepCursor + 1) & (geometry_.linesPerStripe - 1);
-    if (stripe.sweepCursor == 0 && stripe.saturated != 0) recountOverflow(stripe, stripeIndex);
+    if (stripe.sweepCursor == 0 && stripe.saturated != 0) lines.recountOverflow();
   }
 
-  // Makes saturated counts exact again. A count is never below the truth meanwhile, so that no search misses
-  // a key. REQUIRES the stripe's lock. About two microseconds, at most once in as many insertions as the
-  // stripe has lines.
-  void recountOverflow(Stripe& stripe, std::uint32_t stripeIndex) {
-    unsigned passes[Geometry::kMaxLinesPerStripe] = {};
-    countPasses(stripeIndex, passes);
-    stripe.saturated = 0;
-    for (std::uint32_t i = 0; i < geometry_.linesPerStripe; ++i) {
-      Slot& first = lineIn(stripeIndex, i).slots[0];
-      const unsigned count = std::min(passes[i], kMaxOverflow);
-      if (count == kMaxOverflow) stripe.saturated = 1;
-      first.storeKey({(first.loadKey().bits & ~kNibbleMask) | count});
-    }
-  }
-
-  // How many keys passed each line of a stripe on their way from home.
-  void countPasses(std::uint32_t stripeIndex, unsigned* passes) const {
-    for (std::uint32_t i = 0; i < geometry_.linesPerStripe; ++i) {
-      for (const Slot& slot : lineIn(stripeIndex, i).slots) {
-        if (!slot.loadKey().occupied()) continue;
-        forEachPassed(stripeIndex, slot, [&](Line& passed) { ++passes[&passed - &lineIn(stripeIndex, 0)]; });
-      }
-    }
-  }
-
-  Region region_;
+  // In this order: the place in the region is left before the region is.
+  std::shared_ptr<Region> region_;
+  Membership member_;
   Geometry geometry_;
   KeyHasher hasher_;
   Book book_;
+  PolicyList* policies_;
+  Member* self_;
   Stripe* stripes_;
   Line* lines_;
 };
-
-template <class Algorithm>
-bool Table<Algorithm>::consistent() const {
-  for (std::uint32_t s = 0; s < geometry_.stripes; ++s) {
-    unsigned passes[Geometry::kMaxLinesPerStripe] = {};
-    countPasses(s, passes);
-    std::uint32_t occupied = 0;
-    for (std::uint32_t i = 0; i < geometry_.linesPerStripe; ++i) {
-      for (const Slot& slot : lineIn(s, i).slots) {
-        if (slot.loadState().claimed()) return false;
-        if (slot.loadKey().occupied()) ++occupied;
-      }
-      const unsigned counted = lineIn(s, i).slots[0].loadKey().overflow();
-      if (counted != passes[i] && counted != kMaxOverflow) return false;
-    }
-    // Relaxed: nothing runs beside this.
-    if (occupied != stripes_[s].occupied.load(std::memory_order_relaxed)) return false;
-  }
-  return true;
-}
 
 }  // namespace sluice

@@ -9,21 +9,19 @@
 
 #include <algorithm>
 #include <optional>
-#include <vector>
 
 #include "core/block.h"
 #include "core/decision.h"
+#include "core/layout.h"
+#include "core/policy_book.h"
 #include "core/time_scale.h"
 
 namespace sluice {
 
 class TokenBucket {
  public:
-  struct Spec {
-    std::uint64_t limit;     // tokens per window, 1..2^53-1
-    std::uint64_t windowNs;  // 1..2^62-1
-    std::uint64_t burst;     // capacity, 1..2^53-1
-  };
+  static constexpr std::uint64_t kId = 1;
+  using Spec = PolicySpec;
 
   struct Policy {
     TimeScale scale;
@@ -32,34 +30,20 @@ class TokenBucket {
     std::uint64_t capacity = 1;   // burst, in units
     std::uint64_t tolerance = 0;  // kClockToleranceNs, in units
     bool wraps = false;           // times of this policy outgrow the payload before the horizon
+    bool isBase = false;          // see PolicySpec
+    std::uint64_t mostAtOnce() const { return burst; }
   };
 
-  // All policies of a table. Grows, never shrinks; an entry's meta indexes it.
-  class Book {
+  // All policies of a table; an entry's meta indexes it.
+  class Book : public PolicyBook<Book, Policy> {
    public:
-    static constexpr std::size_t kMaxPolicies = 1024;
-
-    Book() { policies_.reserve(kMaxPolicies); }
-
-    // Nothing if the rate exceeds one token a nanosecond, refilling takes over 146 years, or the book is
-    // full.
-    std::optional<std::uint32_t> add(const Spec& spec) {
-      const auto policy = makePolicy(spec);
-      if (!policy || policies_.size() == kMaxPolicies) return std::nullopt;
-      policies_.push_back(*policy);
-      leastBurst_ = std::min(leastBurst_, policy->burst);
-      return static_cast<std::uint32_t>(policies_.size() - 1);
-    }
-    const Policy& operator[](std::uint32_t index) const { return policies_[index]; }
-    std::size_t size() const { return policies_.size(); }
-    std::uint64_t leastBurst() const { return leastBurst_; }
-
-   private:
-    std::vector<Policy> policies_;
-    std::uint64_t leastBurst_ = kMaxTokens;
+    static std::optional<Book> make(const BookOptions&) { return Book(); }
+    static BookOptions options() { return {}; }
+    static std::optional<Policy> policyFrom(const PolicySpec& spec) { return makePolicy(spec); }
   };
 
-  static std::optional<Policy> makePolicy(const Spec& spec) {
+  // Nothing if the rate exceeds one token a nanosecond, or refilling takes over 146 years.
+  static std::optional<Policy> makePolicy(const PolicySpec& spec) {
     if (spec.limit == 0 || spec.burst == 0 || spec.limit > kMaxTokens || spec.burst > kMaxTokens)
       return std::nullopt;
     if (spec.windowNs == 0 || spec.windowNs > kHorizonNs || spec.limit > spec.windowNs) return std::nullopt;
@@ -71,6 +55,7 @@ class TokenBucket {
     policy.scale = TimeScale(spec.limit * unitsPerToken, spec.windowNs);
     policy.unitsPerToken = unitsPerToken;
     policy.burst = spec.burst;
+    policy.isBase = spec.isBase;
     policy.capacity = spec.burst * unitsPerToken;
     policy.tolerance = policy.scale.at(kClockToleranceNs) + 1;
     policy.wraps = policy.scale.at(kHorizonNs) + policy.capacity > kPayloadMask;
@@ -92,7 +77,10 @@ class TokenBucket {
     } else if (cost != 0) {
       return spend(policy, asked, nowNs, reading.spent + cost * policy.unitsPerToken);
     }
-    if (reading.healed) {
+    if (reading.carriedOver) {
+      step.next = spend(policy, asked, nowNs, reading.spent).next;
+      step.write = true;
+    } else if (reading.healed) {
       step.next = encode(reading.fullAt, entry.meta);
       step.write = true;
     }
@@ -126,7 +114,7 @@ class TokenBucket {
     const Policy& policy = book[asked];
     const Reading reading = read(book, asked, entry, nowNs);
     const std::uint64_t missing =
-        reading.blocked ? convert(reading.spentAtEnd, *reading.drain, policy) : reading.spent;
+        reading.blocked ? spentUnder(policy, *reading.drain, reading.spentAtEnd) : reading.spent;
     const std::uint64_t wanted = std::min(tokens, policy.burst) * policy.unitsPerToken;
     const std::uint64_t taken = std::min(wanted, saturatingSub(policy.capacity, missing));
     if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
@@ -184,8 +172,8 @@ class TokenBucket {
     if (reading.blocked) return {true, 1, Block::decode(entry).untilNs()};
     // Which tier the key belongs to is not known: judge it by the strictest, so that none that limits is
     // dropped.
-    const auto capacity = static_cast<double>(book.leastBurst()) * static_cast<double>(policy.unitsPerToken);
-    const std::uint64_t mayBeSpent = mulDivFloor(book.leastBurst() - 1, policy.unitsPerToken, 1, kMaxUnits);
+    const auto capacity = static_cast<double>(book.strictest()) * static_cast<double>(policy.unitsPerToken);
+    const std::uint64_t mayBeSpent = mulDivFloor(book.strictest() - 1, policy.unitsPerToken, 1, kMaxUnits);
     Weight weight;
     weight.consumed = static_cast<double>(reading.spent) / capacity;
     weight.limiting = reading.spent > mayBeSpent;
@@ -257,6 +245,7 @@ class TokenBucket {
     std::uint64_t spent;       // in units of `asked`, rounded up
     std::uint64_t spentAtEnd;  // of a block; in units of `drain`
     bool healed;               // fullAt was brought back from an impossible future
+    bool carriedOver;          // the limiter's policy has changed since the entry was written
     bool blocked;
   };
 
@@ -264,7 +253,7 @@ class TokenBucket {
     const std::uint32_t drainIndex = Block::ownMeta(entry);
     const Policy& drain = book[drainIndex];
     const std::uint64_t present = drain.scale.at(nowNs);
-    Reading reading{&drain, decode(drain, entry.payload, present), 0, 0, false, false};
+    Reading reading{&drain, decode(drain, entry.payload, present), 0, 0, false, false, false};
     if (Block::is(entry)) {
       const Block block = Block::decode(entry);
       const std::uint64_t end = drain.scale.at(block.untilNs());
@@ -277,7 +266,10 @@ class TokenBucket {
       reading.healed = true;
     }
     reading.spent = saturatingSub(reading.fullAt, present);
-    if (drainIndex != asked) reading.spent = convert(reading.spent, drain, book[asked]);
+    if (drainIndex == asked) return reading;
+    const Policy& policy = book[asked];
+    reading.carriedOver = drain.isBase && policy.isBase && !reading.blocked && reading.spent != 0;
+    reading.spent = spentUnder(policy, drain, reading.spent);
     return reading;
   }
 
@@ -288,8 +280,15 @@ class TokenBucket {
     return Block{Block::decode(entry).untilMs, units}.encode(index);
   }
 
-  static std::uint64_t convert(std::uint64_t units, const Policy& from, const Policy& to) {
-    return mulDivCeil(units, to.unitsPerToken, from.unitsPerToken, kMaxUnits);
+  // What has been spent under one policy, as another sees it. A key that moves between tiers keeps the number
+  // of tokens it has spent. When the limiter's own policy is changed, a key keeps the number it has left, as
+  // far as the new bucket holds them: a higher limit hands out nothing.
+  static std::uint64_t spentUnder(const Policy& to, const Policy& from, std::uint64_t units) {
+    if (!from.isBase || !to.isBase || units == 0)
+      return mulDivCeil(units, to.unitsPerToken, from.unitsPerToken, kMaxUnits);
+    const std::uint64_t left = saturatingSub(from.capacity, units);
+    return saturatingSub(to.capacity,
+                         mulDivFloor(left, to.unitsPerToken, from.unitsPerToken, kMaxUnits));
   }
 
   static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent) {

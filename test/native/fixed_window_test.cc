@@ -240,6 +240,6 @@ TEST(books_refuse_what_they_cannot_count) {
   FixedWindow::Book book = bookOf(kSecond, {10});
   CHECK(!book.add({0}).has_value());
   CHECK(!book.add({book.maxCount() + 1}).has_value());
-  while (book.size() < FixedWindow::Book::kMaxPolicies) CHECK(book.add({5}).has_value());
+  while (book.size() < sluice::PolicyList::kMax) CHECK(book.add({5}).has_value());
   CHECK(!book.add({5}).has_value());
 }

@@ -1,0 +1,139 @@
+import { rangeError } from '../errors/errors'
+import type { NativeLimiter, NativeView } from '../native/engine'
+import { loadNative } from '../native/load'
+import { checkObject } from '../policy/options'
+import { ALGORITHMS, type Algorithm, type Policy, type PolicyOptions, varyPolicy } from '../policy/policy'
+import { type ClockSource, clockSource } from './clock-cell'
+import { checkHandle, type LimiterHandle } from './handle'
+import { checkName, checkOptions, type Settings } from './options'
+import { settleDifferences } from './shared'
+import type { ViewParts } from './view'
+
+/** The native limiter behind a `Limiter`, with its tiers and clock. */
+export class Core {
+  readonly native: NativeLimiter
+  readonly algorithm: Algorithm
+  readonly tiers: ReadonlyMap<string, Policy>
+  /** Under which it is shared with other processes. */
+  readonly sharedName: string | undefined
+  readonly #readClock: (() => void) | undefined
+
+  private constructor(
+    native: NativeLimiter,
+    clock: ClockSource,
+    sharedName: string | undefined,
+    tiers: unknown,
+  ) {
+    this.native = native
+    this.#readClock = clock.read
+    this.sharedName = sharedName
+    this.algorithm = ALGORITHMS[(native.facts[0] as number) - 1] as Algorithm
+    this.tiers = tiersOf(tiers, (variant, where) => this.vary(variant, where))
+  }
+
+  /** A new limiter, or the shared one of that name. */
+  static open(value: unknown): Core {
+    const settings = checkOptions(value)
+    const { algorithm, policy, shared } = settings
+    // Before anything is made, so that bad tiers leave nothing behind.
+    const base = policyOptions(algorithm, policy)
+    const tiers = tiersOf(settings.tiers, (variant, where) => varyPolicy(algorithm, base, variant, where))
+    const clock = clockSource(settings.clock)
+    const native = loadNative().open(specOf(settings, tiers.values()), clock.cell, shared?.name)
+    return closingOnError(native, () => {
+      if (shared !== undefined) settleDifferences(native, settings, shared)
+      return new Core(native, clock, shared?.name, settings.tiers)
+    })
+  }
+
+  /** A limiter that exists. */
+  static attach(source: unknown, value: unknown): Core {
+    const options = checkObject('options', value, ['clock', 'tiers'])
+    const { sluice, id, tiers } = sourceOf(source)
+    const clock = clockSource(options['clock'])
+    const engine = loadNative()
+    const native =
+      sluice === 'machine' ? engine.attachShared(id, clock.cell) : engine.attachHandle(id, clock.cell)
+    return closingOnError(
+      native,
+      () => new Core(native, clock, sluice === 'machine' ? id : undefined, options['tiers'] ?? tiers),
+    )
+  }
+
+  /** The limiter's own policy, as it is now: it may have been changed by another thread or process. */
+  policy(): PolicyOptions {
+    const [limit, windowNs, burst] = this.native.policy() as unknown as [number, number, number]
+    const policy = { limit, windowMs: windowNs / 1e6 }
+    return this.algorithm === 'token-bucket' ? { ...policy, burst } : policy
+  }
+
+  /** That variant of it. */
+  vary(variant: unknown, where: string): Policy {
+    const policy = varyPolicy(this.algorithm, this.policy(), variant, where)
+    const maxLimit = this.native.facts[4] as number
+    if (policy.limit > maxLimit) {
+      throw rangeError(
+        'ERR_SLUICE_OPTION_RANGE',
+        `${where}.limit must be at most ${maxLimit} in this table (name the greatest limit among tiers to make it count further); got ${policy.limit}`,
+      )
+    }
+    return policy
+  }
+
+  baseView(): ViewParts {
+    return this.#parts(this.native.base)
+  }
+
+  viewOf({ limit, windowNs, capacity }: Policy): ViewParts {
+    return this.#parts(this.native.addPolicy(limit, windowNs, capacity))
+  }
+
+  handle(): LimiterHandle {
+    const tiers = Object.fromEntries(
+      [...this.tiers].map(([name, policy]) => [name, policyOptions(this.algorithm, policy)]),
+    )
+    return this.sharedName === undefined
+      ? { sluice: 'thread', id: this.native.handle(), tiers }
+      : { sluice: 'machine', id: this.sharedName, tiers }
+  }
+
+  #parts(native: NativeView): ViewParts {
+    return { native, results: this.native.results, readClock: this.#readClock }
+  }
+}
+
+function policyOptions(algorithm: Algorithm, { limit, windowMs, capacity }: Policy): PolicyOptions {
+  return algorithm === 'token-bucket' ? { limit, windowMs, burst: capacity } : { limit, windowMs }
+}
+
+function tiersOf(value: unknown, policyOf: (variant: unknown, where: string) => Policy): Map<string, Policy> {
+  if (value === undefined) return new Map()
+  const tiers = checkObject('tiers', value, Object.keys(value ?? {}))
+  return new Map(Object.entries(tiers).map(([name, variant]) => [name, policyOf(variant, `tiers.${name}`)]))
+}
+
+function specOf({ algorithm, policy, maxKeys, align }: Settings, tiers: Iterable<Policy>): Float64Array {
+  const maxLimit = Math.max(policy.limit, ...[...tiers].map(({ limit }) => limit))
+  const { windowNs, limit, capacity } = policy
+  const alignToEpoch = align === 'epoch' ? 1 : 0
+  const algorithmId = ALGORITHMS.indexOf(algorithm) + 1
+  return Float64Array.of(algorithmId, maxKeys, windowNs, maxLimit, alignToEpoch, limit, capacity)
+}
+
+function sourceOf(source: unknown): LimiterHandle {
+  if (typeof source === 'string')
+    return { sluice: 'machine', id: checkName('the name to attach to', source), tiers: {} }
+  const handle = checkHandle(source)
+  if (handle.sluice === 'machine') checkName('the name to attach to', handle.id)
+  return handle
+}
+
+/** What `make` returns; if it throws, the native limiter is given up at once, not when it is collected. */
+function closingOnError<T>(native: NativeLimiter, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    native.close()
+    throw error
+  }
+}

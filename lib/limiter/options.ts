@@ -1,0 +1,140 @@
+import { rangeError, shown, typeError } from '../errors/errors'
+import { checkChoice, checkNumber, checkObject, MAX_KEYS } from '../policy/options'
+import {
+  ALGORITHMS,
+  type Algorithm,
+  makePolicy,
+  type Policy,
+  type PolicyOptions,
+  type PolicyVariant,
+} from '../policy/policy'
+import type { ClockFunction, ManualClock } from '../time/clock'
+
+export const ALIGNMENTS = ['first-request', 'epoch'] as const
+export type Alignment = (typeof ALIGNMENTS)[number]
+
+export interface LimiterOptions extends PolicyOptions {
+  /** Default `token-bucket`. */
+  algorithm?: Algorithm
+  /**
+   * Fixed window only: whether a key's window opens at its first request, or all windows at multiples of `windowMs`
+   * since 1970 (or since the zero of `clock`). Default `first-request`.
+   */
+  align?: Alignment
+  /**
+   * How many keys the table is made for, at once, at 22.5 bytes each, and 100 kB besides: from 1 to 2^31; default
+   * 1,000,000. When more keys than that limit at the same time, those that have spent least are forgotten first; one
+   * that is at its limit or blocked never is.
+   */
+  maxKeys?: number
+  /**
+   * Further policies for the same keys, by name, for `tier`. They share `windowMs` unless they say otherwise (a fixed
+   * window's must), and `burst` unless they bring a `limit` of their own, which then is their default `burst`.
+   */
+  tiers?: Readonly<Record<string, PolicyVariant>>
+  /**
+   * A name under which all processes of this machine share one table (Linux). The first makes it; the others must ask
+   * for the same limit. It outlives them: a restart resets nobody. See docs/sharing.md. Default: a table of this
+   * process alone, which its threads can share by `handle`.
+   */
+  shared?: string | SharedOptions
+  /**
+   * Where the time comes from: a `ManualClock`, or a function that returns milliseconds. `() => Date.now()` obeys fake
+   * timers (plain `Date.now` is taken as it is now, before they replace it). Default: the machine's monotonic clock, which no change of the date can move. A clock may step
+   * back: up to 10 s are waited out; after a longer step time goes on with the clock, from where it stands. Who shares
+   * a limiter that has a clock must bring one that shows the same time.
+   */
+  clock?: ManualClock | ClockFunction
+}
+
+export interface SharedOptions {
+  /** 1 to 64 letters, digits, `.`, `_` and `-`, not beginning with a dot. */
+  name: string
+  /**
+   * If a limiter of that name exists with another `limit`, `burst` or (token bucket) `windowMs`: change it to these, for
+   * everybody, instead of throwing `ERR_SLUICE_SHARED_MISMATCH`. Nobody's bucket is refilled by that. Default false.
+   */
+  changePolicy?: boolean
+}
+
+/** Validated options. */
+export interface Settings {
+  readonly algorithm: Algorithm
+  readonly policy: Policy
+  readonly align: Alignment
+  readonly maxKeys: number
+  readonly tiers: unknown
+  readonly shared: Required<SharedOptions> | undefined
+  readonly clock: unknown
+}
+
+const KNOWN_OPTIONS = [
+  'algorithm',
+  'limit',
+  'windowMs',
+  'burst',
+  'align',
+  'maxKeys',
+  'tiers',
+  'shared',
+  'clock',
+] as const
+
+/** @throws TypeError ERR_SLUICE_OPTION_TYPE, ERR_SLUICE_OPTION_UNKNOWN; RangeError ERR_SLUICE_OPTION_RANGE */
+export function checkOptions(value: unknown): Settings {
+  const options = checkObject('options', value, KNOWN_OPTIONS) as unknown as LimiterOptions
+  const algorithm = checkChoice('algorithm', byDefault(options.algorithm, 'token-bucket'), ALGORITHMS)
+  const policy = makePolicy(algorithm, options)
+  const maxKeys = checkNumber('maxKeys', byDefault(options.maxKeys, 1_000_000), MAX_KEYS)
+  const align = checkChoice('align', byDefault(options.align, 'first-request'), ALIGNMENTS)
+  if (options.align !== undefined && algorithm !== 'fixed-window') {
+    throw rangeError('ERR_SLUICE_OPTION_RANGE', `align belongs to the fixed window; a ${algorithm} has none`)
+  }
+  const { tiers, clock } = options
+  return { algorithm, policy, align, maxKeys, tiers, shared: checkShared(options.shared), clock }
+}
+
+function checkShared(value: unknown): Required<SharedOptions> | undefined {
+  if (value === undefined) return undefined
+  if (typeof value === 'string') return { name: checkName('shared', value), changePolicy: false }
+  if (typeof value !== 'object' || value === null) {
+    throw typeError(
+      'ERR_SLUICE_OPTION_TYPE',
+      `shared must be a name, or an object with one; got ${shown(value)}`,
+    )
+  }
+  const options = checkObject('shared', value, ['name', 'changePolicy'])
+  const changePolicy = byDefault(options['changePolicy'], false)
+  if (typeof changePolicy !== 'boolean') {
+    throw typeError(
+      'ERR_SLUICE_OPTION_TYPE',
+      `shared.changePolicy must be true or false; got ${shown(changePolicy)}`,
+    )
+  }
+  return { name: checkName('shared.name', options['name']), changePolicy }
+}
+
+/** A name for a shared limiter. @throws TypeError ERR_SLUICE_OPTION_TYPE, RangeError ERR_SLUICE_OPTION_RANGE */
+export function checkName(what: string, name: unknown): string {
+  if (typeof name !== 'string') {
+    throw typeError('ERR_SLUICE_OPTION_TYPE', `${what} must be a string; got ${shown(name)}`)
+  }
+  if (name.length < 1 || name.length > 64) {
+    throw rangeError(
+      'ERR_SLUICE_OPTION_RANGE',
+      `${what} must have 1 to 64 characters; got ${shown(name)}, which has ${name.length}`,
+    )
+  }
+  if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(name)) {
+    throw rangeError(
+      'ERR_SLUICE_OPTION_RANGE',
+      `${what} may have letters, digits, '.', '_' and '-', and no dot at its beginning; got ${shown(name)}`,
+    )
+  }
+  return name
+}
+
+/** Unlike `??`, lets null through to be refused. */
+function byDefault<T>(value: T | undefined, otherwise: T): T {
+  return value === undefined ? otherwise : value
+}

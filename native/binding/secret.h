@@ -1,0 +1,17 @@
+// Secrets that nobody outside the process can guess.
+#pragma once
+
+#include <random>
+
+#include "core/hash.h"
+
+namespace sluice {
+
+inline HashSeed randomSeed() {
+  std::random_device source;
+  HashSeed seed;
+  for (std::uint64_t& word : seed) word = std::uint64_t{source()} << 32 | source();
+  return seed;
+}
+
+}  // namespace sluice

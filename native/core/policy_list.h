@@ -1,0 +1,87 @@
+// The policies of a table, as numbers, where everybody who shares the table sees them: a list that only grows,
+// and the index of the one that is the limiter's own. What an algorithm makes of a policy it keeps itself (its
+// Book).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "core/owner_lock.h"
+#include "core/units.h"
+
+namespace sluice {
+
+struct PolicySpec {
+  std::uint64_t limit = 0;     // tokens per window, 1..2^53-1
+  std::uint64_t windowNs = 0;  // 1..2^62-1; a fixed window's is that of the table
+  std::uint64_t burst = 0;     // token bucket: capacity, 1..2^53-1
+  // Whether it is, or was, the limiter's own policy, and not a tier. When that changes, keys keep what they
+  // have left; a key that moves between tiers keeps what it has spent.
+  bool isBase = false;
+  friend constexpr bool operator==(const PolicySpec&, const PolicySpec&) = default;
+};
+
+class PolicyList {
+ public:
+  static constexpr std::uint32_t kMax = 1024;
+
+  // Never more than kMax, whatever the memory says.
+  std::uint32_t size() const {
+    // Acquire: sees the policies that were counted.
+    const std::uint32_t size = size_.load(std::memory_order_acquire);
+    return size < kMax ? size : kMax;
+  }
+  // REQUIRES index < size().
+  PolicySpec operator[](std::uint32_t index) const { return specs_[index]; }
+
+  // Which one is the limiter's own.
+  std::uint32_t base() const {
+    // Relaxed: the index says all; who does not know the policy yet reads `size` first.
+    return base_.load(std::memory_order_relaxed) & (kMax - 1);
+  }
+  void setBase(std::uint32_t index) {
+    crashPoint();
+    // Relaxed: likewise.
+    base_.store(index, std::memory_order_relaxed);
+  }
+
+  // The first policy, of memory that nobody else can see yet.
+  void start(const PolicySpec& spec) {
+    specs_[0] = spec;
+    // Relaxed: making the memory known synchronises.
+    size_.store(1, std::memory_order_relaxed);
+  }
+
+  // The index of that policy; appended if it is new. Nothing if there are too many.
+  template <class Member>
+  std::optional<std::uint32_t> add(const PolicySpec& spec, const Member& member) {
+    // What the dead leave half written was not counted yet, so there is nothing to repair.
+    lock_.acquire(member.token(), [&](std::uint64_t token) { return member.isGone(token); });
+    const auto index = addLocked(spec);
+    lock_.release();
+    return index;
+  }
+
+ private:
+  std::optional<std::uint32_t> addLocked(const PolicySpec& spec) {
+    const std::uint32_t count = size();
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if (specs_[i] == spec) return i;
+    }
+    if (count == kMax) return std::nullopt;
+    crashPoint();
+    specs_[count] = spec;
+    crashPoint();
+    // Release: who sees the count sees the policy.
+    size_.store(count + 1, std::memory_order_release);
+    return count;
+  }
+
+  OwnerLock lock_;
+  std::atomic<std::uint32_t> size_;
+  std::atomic<std::uint32_t> base_;
+  PolicySpec specs_[kMax];
+};
+
+}  // namespace sluice

@@ -1,0 +1,176 @@
+// A stripe with its lines, to somebody who holds its lock: how slots change hands, and how what a dead holder
+// left half done is put right.
+#pragma once
+
+#include <algorithm>
+
+#include "core/geometry.h"
+#include "core/stripe.h"
+
+namespace sluice {
+
+class StripeLines {
+ public:
+  StripeLines(Stripe& stripe, Line* lines, std::uint32_t count)
+      : stripe_(stripe), lines_(lines), count_(count) {}
+
+  Stripe& stripe() const { return stripe_; }
+  Line& line(std::uint32_t index) const { return lines_[index & (count_ - 1)]; }
+
+  // Changes a slot whose state is still `expected` to hold that key and payload, and counts the key's way.
+  // False if the slot has changed: then `expected` is what it is now, and nothing was done.
+  bool rewrite(Slot& slot, StateWord& expected, KeyWord next, std::uint64_t payload) {
+    write(stripe_.journal, slot, next, payload);
+    if (!slot.claim(expected)) return false;
+    const KeyWord old = slot.loadKey();
+    const bool changesHands = old.fingerprint() != next.fingerprint();
+    if (changesHands) {
+      forEachPassed(slot, old, [&](Line& passed) { countOverflow(passed, -1); });
+      bump(stripe_.occupied, int{next.occupied()} - int{old.occupied()});
+    }
+    slot.storeKey(next.withOverflow(slot.loadKey().overflow()));
+    if (changesHands) forEachPassed(slot, next, [&](Line& passed) { countOverflow(passed, 1); });
+    slot.publish(expected.claim(), payload);
+    return true;
+  }
+
+  bool vacate(Slot& slot, StateWord& expected) { return rewrite(slot, expected, KeyWord{}, 0); }
+
+  // Makes saturated counts exact again. A count is never below the truth meanwhile, so that no search misses
+  // a key. About two microseconds.
+  void recountOverflow() {
+    unsigned passes[Geometry::kMaxLinesPerStripe] = {};
+    countPasses(passes);
+    stripe_.saturated = 0;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      Slot& first = line(i).slots[0];
+      const unsigned passed = std::min(passes[i], kMaxOverflow);
+      if (passed == kMaxOverflow) stripe_.saturated = 1;
+      if (first.loadKey().overflow() != passed) first.storeKey(first.loadKey().withOverflow(passed));
+    }
+  }
+
+  // After the lock was taken from the dead: finishes the change they were making, and counts everything anew.
+  // Dying in here leaves as much to repair as there was.
+  void repair() {
+    forEachClaimed([&](Slot& slot, StateWord) {
+      const KeyWord key = slot.loadKey();
+      slot.storeKey(journalIsOf(slot) ? journaledKey().withOverflow(key.overflow())
+                                      : KeyWord{}.withOverflow(key.overflow()));
+    });
+    recountOverflow();
+    std::uint64_t occupied = 0;
+    forEachSlot([&](Slot& slot) { occupied += std::uint64_t{slot.loadKey().occupied()}; });
+    // Relaxed: a statistic.
+    stripe_.occupied.store(occupied, std::memory_order_relaxed);
+    forEachClaimed([&](Slot& slot, StateWord claimed) {
+      slot.publish(claimed, journalIsOf(slot) ? journaledPayload() : 0);
+    });
+  }
+
+  // Whether everything holds together; for tests. REQUIRES no concurrent change.
+  bool consistent() const {
+    unsigned passes[Geometry::kMaxLinesPerStripe] = {};
+    countPasses(passes);
+    std::uint64_t occupied = 0;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      for (const Slot& slot : line(i).slots) {
+        if (slot.loadState().claimed()) return false;
+        if (slot.loadKey().occupied()) ++occupied;
+      }
+      const unsigned counted = line(i).slots[0].loadKey().overflow();
+      if (counted != passes[i] && counted != kMaxOverflow) return false;
+    }
+    // Relaxed: nothing runs beside this.
+    return occupied == stripe_.occupied.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::uint32_t indexOf(const Slot& slot) const {
+    return static_cast<std::uint32_t>(&slot - &lines_[0].slots[0]);
+  }
+
+  void write(Journal& journal, const Slot& slot, KeyWord key, std::uint64_t payload) {
+    // Until the index is stored, the journal is of a slot that nobody has claimed, and is not looked at.
+    // Relaxed: the claim that follows releases all three.
+    journal.key.store(key.bits, std::memory_order_relaxed);
+    crashPoint();
+    journal.payload.store(payload, std::memory_order_relaxed);
+    crashPoint();
+    journal.slot.store(indexOf(slot), std::memory_order_relaxed);
+    crashPoint();
+  }
+  // Relaxed, all: read under the lock.
+  bool journalIsOf(const Slot& slot) const {
+    return stripe_.journal.slot.load(std::memory_order_relaxed) == indexOf(slot);
+  }
+  KeyWord journaledKey() const { return {stripe_.journal.key.load(std::memory_order_relaxed)}; }
+  std::uint64_t journaledPayload() const {
+    const std::uint64_t payload = stripe_.journal.payload.load(std::memory_order_relaxed);
+    return payload < kPayloadMask ? payload : 0;
+  }
+
+  template <class Visit>
+  void forEachSlot(Visit&& visit) const {
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      for (Slot& slot : line(i).slots) visit(slot);
+    }
+  }
+  template <class Visit>
+  void forEachClaimed(Visit&& visit) const {
+    forEachSlot([&](Slot& slot) {
+      if (const StateWord state = slot.loadState(); state.claimed()) visit(slot, state);
+    });
+  }
+
+  // The lines that a key in that slot passed on its way from home.
+  template <class Visit>
+  void forEachPassed(const Slot& slot, KeyWord key, Visit&& visit) const {
+    const std::uint32_t step = Geometry::stepOf(key.fingerprint());
+    const std::uint32_t index = indexOf(slot) / kSlotsPerLine;
+    for (std::uint32_t i = 1; i <= key.distance(); ++i) visit(line(index - step * i));
+  }
+
+  void countOverflow(Line& passed, int by) {
+    const KeyWord key = passed.slots[0].loadKey();
+    if (key.overflow() == kMaxOverflow) return;
+    const auto count = static_cast<unsigned>(static_cast<int>(key.overflow()) + by) & kMaxOverflow;
+    passed.slots[0].storeKey(key.withOverflow(count));
+    if (count == kMaxOverflow) stripe_.saturated = 1;
+  }
+
+  // How many keys passed each line on their way from home.
+  void countPasses(unsigned* passes) const {
+    forEachSlot([&](const Slot& slot) {
+      const KeyWord key = slot.loadKey();
+      if (!key.occupied()) return;
+      forEachPassed(slot, key, [&](Line& passed) { ++passes[&passed - lines_]; });
+    });
+  }
+
+  Stripe& stripe_;
+  Line* lines_;
+  std::uint32_t count_;  // a power of two, at most kMaxLinesPerStripe
+};
+
+// Holds a stripe's lock for its lifetime: as long as it takes to look at the 64 slots of a path, or, once in
+// as many insertions as the stripe has lines, to recount its overflow. Never across a call out.
+class StripeGuard {
+ public:
+  StripeGuard(StripeLines lines, const Membership& member) : lines_(lines) {
+    const bool fromTheDead = lines_.stripe().lock.acquire(
+        member.token(), [&](std::uint64_t token) { return member.isGone(token); });
+    if (fromTheDead) lines_.repair();
+  }
+  ~StripeGuard() { lines_.stripe().lock.release(); }
+  StripeGuard(const StripeGuard&) = delete;
+  StripeGuard& operator=(const StripeGuard&) = delete;
+
+  StripeLines* operator->() { return &lines_; }
+  StripeLines& operator*() { return lines_; }
+
+ private:
+  StripeLines lines_;
+};
+
+}  // namespace sluice
