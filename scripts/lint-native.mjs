@@ -17,7 +17,11 @@ const folders = {
 }
 /** Headers of the operating system that single core files may use. */
 const coreExceptions = new Map([
-  ['region.cc', ['sys/mman.h', 'unistd.h']],
+  ['memory.cc', ['sys/mman.h']],
+  [
+    'shared_memory.cc',
+    ['dirent.h', 'errno.h', 'fcntl.h', 'sys/mman.h', 'sys/stat.h', 'sys/statvfs.h', 'time.h', 'unistd.h'],
+  ],
   ['clock.h', ['time.h']],
 ])
 const nodeApiHeaders = ['node_api.h', 'napi.h']

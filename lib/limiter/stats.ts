@@ -1,3 +1,4 @@
+import { pid as ownPid } from 'node:process'
 import type { NativeLimiter } from '../native/engine'
 
 /** Figures about a limiter: of all threads and processes that share it. */
@@ -55,7 +56,14 @@ function readProcesses(members: Float64Array): ProcessStats[] {
       number,
     ]
     const id = `${namespace}/${pid}`
-    const process = processes.get(id) ?? { pid, limiters: 0, allowed: 0, denied: 0, isSelf: false }
+    // A private limiter notes no pid: all its users are threads of this process.
+    const process = processes.get(id) ?? {
+      pid: pid || ownPid,
+      limiters: 0,
+      allowed: 0,
+      denied: 0,
+      isSelf: false,
+    }
     process.limiters += 1
     process.allowed += allowed
     process.denied += denied

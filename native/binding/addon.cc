@@ -1,7 +1,7 @@
 // The addon: opens limiters. JavaScript has validated the options; what only the core can tell (that a policy
-// cannot be represented, that memory is short, what another process has left) comes back as an error. A worker
-// may be terminated at any moment: from then on Node-API refuses to work, so every status is looked at, and
-// nothing is returned.
+// cannot be represented, that memory is short, what another process has left) comes back as an error. A
+// worker may be terminated at any moment: from then on Node-API refuses to work, so every status is looked
+// at, and nothing is returned.
 #include <napi.h>
 
 #include "binding/arguments.h"
@@ -41,9 +41,10 @@ void throwShare(napi_env env, const std::string& name, const ShareFailure& failu
   const auto because = failure.detail.empty() ? std::string() : ": " + failure.detail;
   switch (failure.status) {
     case ShareStatus::kUnsupported:
-      return throwRange(env, "ERR_SLUICE_SHARED_UNSUPPORTED",
-                        "limiters are shared among processes on Linux only; leave `shared` out, and share the "
-                        "limiter among worker threads with limiter.handle()");
+      return throwRange(
+          env, "ERR_SLUICE_SHARED_UNSUPPORTED",
+          "limiters are shared among processes on Linux only; leave `shared` out, and share the "
+          "limiter among worker threads with limiter.handle()");
     case ShareStatus::kNotFound:
       return throwRange(env, "ERR_SLUICE_SHARED_NOT_FOUND",
                         it + " does not exist; make it with new Limiter({ shared: '" + name + "', ... })");
@@ -55,8 +56,9 @@ void throwShare(napi_env env, const std::string& name, const ShareFailure& failu
                         it + " was made by another version of sluice" + because +
                             "; use another name, or stop its processes and run: npx sluice remove " + name);
     case ShareStatus::kNoSpace:
-      return throwRange(env, "ERR_SLUICE_NO_MEMORY",
-                        "there is no memory for " + it + because + "; lower maxKeys, or enlarge it (Docker: --shm-size)");
+      return throwRange(
+          env, "ERR_SLUICE_NO_MEMORY",
+          "there is no memory for " + it + because + "; lower maxKeys, or enlarge it (Docker: --shm-size)");
     case ShareStatus::kFull:
       return throwRange(env, "ERR_SLUICE_SHARED_FULL",
                         it + " has " + std::to_string(Layout::kMaxMembers) +
@@ -66,8 +68,9 @@ void throwShare(napi_env env, const std::string& name, const ShareFailure& failu
     case ShareStatus::kSystem:
       return throwRange(env, "ERR_SLUICE_SHARED_SYSTEM", it + " cannot be had" + because);
     default:
-      return throwRange(env, "ERR_SLUICE_SHARED_CORRUPT",
-                        it + " cannot be used" + because + "; stop its processes and run: npx sluice remove " + name);
+      return throwRange(
+          env, "ERR_SLUICE_SHARED_CORRUPT",
+          it + " cannot be used" + because + "; stop its processes and run: npx sluice remove " + name);
   }
 }
 
@@ -76,7 +79,8 @@ void throwShare(napi_env env, const std::string& name, const ShareFailure& failu
 bool readSpec(napi_env env, napi_value value, const double* cell, RegionSpec* spec) {
   void* data = nullptr;
   std::size_t length = 0;
-  if (napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr) != napi_ok) return false;
+  if (napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr) != napi_ok)
+    return false;
   if (length != 7) return false;
   std::uint64_t numbers[7];
   for (std::size_t i = 0; i < 7; ++i) numbers[i] = static_cast<std::uint64_t>(static_cast<double*>(data)[i]);
@@ -105,8 +109,8 @@ napi_value open(napi_env env, napi_callback_info info) {
   RegionSpec spec;
   if (!readSpec(env, arguments[0], cell, &spec)) return nullptr;
   if (!Clock(cell, spec.time).valid(env)) return nullptr;
-  const bool possible = spec.algorithm == FixedWindow::kId ? isPossible<FixedWindow>(spec)
-                                                           : isPossible<TokenBucket>(spec);
+  const bool possible =
+      spec.algorithm == FixedWindow::kId ? isPossible<FixedWindow>(spec) : isPossible<TokenBucket>(spec);
   if (!possible) {
     throwRange(env, "ERR_SLUICE_POLICY", "the limit cannot be counted in that window");
     return nullptr;
@@ -144,9 +148,10 @@ napi_value attachHandle(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   auto region = Registry::find(textOf(env, arguments[0]));
   if (region == nullptr) {
-    throwRange(env, "ERR_SLUICE_HANDLE",
-               "the limiter of this handle is closed everywhere, or belongs to another process; keep it open, "
-               "or use `shared` to share a limiter among processes");
+    throwRange(
+        env, "ERR_SLUICE_HANDLE",
+        "the limiter of this handle is closed everywhere, or belongs to another process; keep it open, "
+        "or use `shared` to share a limiter among processes");
     return nullptr;
   }
   auto attached = Region::attach(std::move(region));

@@ -17,8 +17,8 @@ namespace sluice {
 // The present, as this limiter sees it: ns since the table's origin, never going back.
 class Clock {
  public:
-  // The time base of a new table. `cell` is where JavaScript writes the time in ms before a call; null for the
-  // machine's clock. The origin is laid so that windows of `windowNs` since the origin are windows of the
+  // The time base of a new table. `cell` is where JavaScript writes the time in ms before a call; null for
+  // the machine's clock. The origin is laid so that windows of `windowNs` since the origin are windows of the
   // epoch.
   static TimeBase begin(const double* cell, std::uint64_t windowNs) {
     TimeBase base;

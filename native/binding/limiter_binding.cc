@@ -107,9 +107,9 @@ struct LimiterFunctions {
     if (attachment == nullptr) return nullptr;
     const auto& table = *attachment->table;
     const TableStats stats = table.stats();
-    const std::uint64_t numbers[] = {stats.occupied, table.geometry().slots(), table.bytes(),
-                                     stats.allowed,  stats.denied,             stats.evictedLive,
-                                     stats.refusedFull};
+    const std::uint64_t numbers[] = {
+        stats.occupied, table.geometry().slots(), table.bytes(),    stats.allowed,
+        stats.denied,   stats.evictedLive,        stats.refusedFull};
     return makeNumbers(env, numbers, std::size(numbers));
   }
 
@@ -127,11 +127,11 @@ struct LimiterFunctions {
       const auto since = [](const auto& now, const auto& before) {
         return now.load(std::memory_order_relaxed) - before.load(std::memory_order_relaxed);
       };
-      numbers.insert(numbers.end(), {member.process.load(std::memory_order_relaxed),
-                                     member.processNamespace.load(std::memory_order_relaxed),
-                                     since(member.allowed, member.allowedBefore),
-                                     since(member.denied, member.deniedBefore),
-                                     std::uint64_t{token == table.member().token()}});
+      numbers.insert(numbers.end(),
+                     {member.process.load(std::memory_order_relaxed),
+                      member.processNamespace.load(std::memory_order_relaxed),
+                      since(member.allowed, member.allowedBefore), since(member.denied, member.deniedBefore),
+                      std::uint64_t{token == table.member().token()}});
     }
     return makeNumbers(env, numbers.data(), numbers.size());
   }
@@ -210,9 +210,10 @@ napi_value wrapRegion(napi_env env, Region::Attached attached, const double* cel
                       const std::string& name) {
   const RegionHeader& header = attached.region->header();
   if ((header.time.userClock != 0) != (cell != nullptr)) {
-    throwRange(env, "ERR_SLUICE_SHARED_MISMATCH",
-               name + (cell != nullptr ? " runs on the machine's clock; pass no clock"
-                                       : " was made with a clock of its own; pass one that shows the same time"));
+    throwRange(
+        env, "ERR_SLUICE_SHARED_MISMATCH",
+        name + (cell != nullptr ? " runs on the machine's clock; pass no clock"
+                                : " was made with a clock of its own; pass one that shows the same time"));
     return nullptr;
   }
   if (header.algorithm == FixedWindow::kId)

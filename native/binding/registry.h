@@ -1,5 +1,5 @@
-// Private regions of this process by number, so that a thread can hand one to another: the number travels in a
-// message. Process-wide, and the only thing here that is: it must be seen by all environments.
+// Private regions of this process by number, so that a thread can hand one to another: the number travels in
+// a message. Process-wide, and the only thing here that is: it must be seen by all environments.
 #pragma once
 
 #include <memory>

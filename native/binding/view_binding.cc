@@ -145,7 +145,9 @@ napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>
   return complete ? functions : nullptr;
 }
 
-template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<TokenBucket>>, std::uint32_t, bool);
-template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<FixedWindow>>, std::uint32_t, bool);
+template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<TokenBucket>>, std::uint32_t,
+                                      bool);
+template napi_value makeViewFunctions(napi_env, std::shared_ptr<Attachment<FixedWindow>>, std::uint32_t,
+                                      bool);
 
 }  // namespace sluice

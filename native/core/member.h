@@ -35,8 +35,8 @@ void bump(std::atomic<T>& counter, std::int64_t by) {
   counter.store(counter.load(std::memory_order_relaxed) + static_cast<T>(by), std::memory_order_relaxed);
 }
 
-// A member's own view of its place; leaves when destroyed. In shared memory a place is held by a lock that the
-// system takes away from the dead, so that nobody needs to be told of their end.
+// A member's own view of its place; leaves when destroyed. In shared memory a place is held by a lock that
+// the system takes away from the dead, so that nobody needs to be told of their end.
 class Membership {
  public:
   // `memory` is null for a region of this process alone. Nothing if all places are taken.

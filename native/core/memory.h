@@ -1,4 +1,5 @@
-// Memory of this process alone. With shared_memory.cc the only place that asks the operating system for memory.
+// Memory of this process alone. With shared_memory.cc the only place that asks the operating system for
+// memory.
 #pragma once
 
 #include <cstddef>

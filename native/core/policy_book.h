@@ -11,8 +11,8 @@
 
 namespace sluice {
 
-// `Derived` has `policyFrom(const PolicySpec&) -> std::optional<Policy>`; a Policy has `mostAtOnce()`, the most
-// that can be spent at once.
+// `Derived` has `policyFrom(const PolicySpec&) -> std::optional<Policy>`; a Policy has `mostAtOnce()`, the
+// most that can be spent at once.
 template <class Derived, class Policy>
 class PolicyBook {
  public:

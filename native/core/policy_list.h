@@ -1,6 +1,6 @@
-// The policies of a table, as numbers, where everybody who shares the table sees them: a list that only grows,
-// and the index of the one that is the limiter's own. What an algorithm makes of a policy it keeps itself (its
-// Book).
+// The policies of a table, as numbers, where everybody who shares the table sees them: a list that only
+// grows, and the index of the one that is the limiter's own. What an algorithm makes of a policy it keeps
+// itself (its Book).
 #pragma once
 
 #include <atomic>

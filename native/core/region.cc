@@ -32,9 +32,9 @@ ShareFailure check(const RegionHeader& header, std::size_t bytes) {
   if (header.magic != RegionHeader::kMagic)
     return failure(ShareStatus::kCorrupt, "it does not begin like a region");
   if (header.layoutVersion != RegionHeader::kLayoutVersion) {
-    return failure(ShareStatus::kVersion,
-                   "its layout is version " + std::to_string(header.layoutVersion) + ", this sluice's is " +
-                       std::to_string(RegionHeader::kLayoutVersion));
+    return failure(ShareStatus::kVersion, "its layout is version " + std::to_string(header.layoutVersion) +
+                                              ", this sluice's is " +
+                                              std::to_string(RegionHeader::kLayoutVersion));
   }
   if (header.checksum != header.computeChecksum())
     return failure(ShareStatus::kCorrupt, "its header does not match its checksum");
@@ -42,8 +42,8 @@ ShareFailure check(const RegionHeader& header, std::size_t bytes) {
   const std::size_t expected =
       sane ? roundUp(Layout::bytes(Geometry::forKeys(header.maxKeys)), kPageBytes) : 0;
   if (header.bytes != bytes || expected != bytes) {
-    return failure(ShareStatus::kCorrupt, "it has " + std::to_string(bytes) + " bytes and should have " +
-                                              std::to_string(expected));
+    return failure(ShareStatus::kCorrupt,
+                   "it has " + std::to_string(bytes) + " bytes and should have " + std::to_string(expected));
   }
   return {};
 }
@@ -57,7 +57,8 @@ std::optional<RegionHeader> headerOf(const SharedMemory& memory) {
 }
 
 ShareFailure gateIsStuck() {
-  return failure(ShareStatus::kBusy, "a process that is coming in, or removing it, has been stopped half-way");
+  return failure(ShareStatus::kBusy,
+                 "a process that is coming in, or removing it, has been stopped half-way");
 }
 
 // Takes the name from a region that is not to be used any more, unless somebody else has done so.

@@ -1,6 +1,6 @@
-// Memory that all processes of a machine can map by name, and locks that end with the process that holds them.
-// All that is particular to an operating system is in shared_memory.cc; where there is nothing, everything
-// answers kUnsupported.
+// Memory that all processes of a machine can map by name, and locks that end with the process that holds
+// them. All that is particular to an operating system is in shared_memory.cc; where there is nothing,
+// everything answers kUnsupported.
 #pragma once
 
 #include <array>

@@ -4,15 +4,16 @@
 //  - A key occupies at most one slot, on one of the 16 lines of its path. Key words change only under the
 //    stripe's lock (stripe_lines.h); state words also change lock-free, by compare-and-swap (slot.h).
 //  - A line's overflow count is at least the number of keys that live further along a path through it, so a
-//    search ends at the first line whose count is zero. It is exact unless it saturated; then it is recounted.
+//    search ends at the first line whose count is zero. It is exact unless it saturated; then it is
+//    recounted.
 //  - A search without the lock may miss a key that is just being inserted; every decision to insert is
 //    therefore taken again under the lock.
 //  - An entry that is not live means the same as no entry. It is reused where an insertion meets it, and a
 //    sweep that visits one more line at every insertion clears the rest: the work is spread evenly, and
 //    nothing waits for it.
 //
-// A Table is one user's view of a region, with what only its thread needs (hasher, policies in the algorithm's
-// terms). The region may have other users, in other threads and processes.
+// A Table is one user's view of a region, with what only its thread needs (hasher, policies in the
+// algorithm's terms). The region may have other users, in other threads and processes.
 #pragma once
 
 #include <memory>

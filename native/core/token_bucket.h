@@ -287,8 +287,7 @@ class TokenBucket {
     if (!from.isBase || !to.isBase || units == 0)
       return mulDivCeil(units, to.unitsPerToken, from.unitsPerToken, kMaxUnits);
     const std::uint64_t left = saturatingSub(from.capacity, units);
-    return saturatingSub(to.capacity,
-                         mulDivFloor(left, to.unitsPerToken, from.unitsPerToken, kMaxUnits));
+    return saturatingSub(to.capacity, mulDivFloor(left, to.unitsPerToken, from.unitsPerToken, kMaxUnits));
   }
 
   static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent) {
