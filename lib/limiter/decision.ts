@@ -1,5 +1,5 @@
 /** Why a call was admitted or refused, in the order of the engine's outcomes (native/core/decision.h). */
-export const REASONS = ['ok', 'limited', 'too-costly', 'blocked', 'table-full'] as const
+export const REASONS = ['ok', 'limited', 'too-costly', 'blocked', 'table-full', 'busy'] as const
 
 /**
  * - `ok`: admitted.
@@ -7,6 +7,8 @@ export const REASONS = ['ok', 'limited', 'too-costly', 'blocked', 'table-full'] 
  * - `too-costly`: the cost exceeds the capacity, so it can never be admitted.
  * - `blocked`: an explicit `block` is in force.
  * - `table-full`: a new key, and every place it could live holds a key that is still limiting. Raise `maxKeys`.
+ * - `busy`: only if `shared`: a process was stopped (SIGSTOP, a debugger, a frozen container) in the middle of a change
+ *   to a key beside this one, and lives; keys that are known are decided all the same. See docs/sharing.md.
  */
 export type Reason = (typeof REASONS)[number]
 

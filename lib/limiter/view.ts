@@ -106,7 +106,7 @@ export class LimiterView {
   /**
    * Refuses every call of the key for `durationMs` from now (ends on a whole ms). Never shortens a block that is in
    * force; `reset` lifts it. A bucket goes on refilling meanwhile.
-   * @returns false if the table was too full of keys that are still limiting to remember the block (see `stats`)
+   * @returns false if the table was too full of keys that are still limiting to remember the block (see `stats`), or `busy`
    */
   block(key: Key, durationMs: number): boolean {
     const { native, readClock } = this.#parts
@@ -115,7 +115,7 @@ export class LimiterView {
   }
 
   /**
-   * Forgets the key: nothing spent, no block.
+   * Forgets the key: nothing spent, no block. Throws RangeError `ERR_SLUICE_SHARED_BUSY` where a charge would be `busy`.
    * @returns whether there was anything to forget
    */
   reset(key: Key): boolean {

@@ -87,7 +87,7 @@ bool readSpec(napi_env env, napi_value value, const double* cell, RegionSpec* sp
   spec->algorithm = numbers[0];
   spec->maxKeys = numbers[1];
   if (spec->algorithm == FixedWindow::kId) spec->book = {numbers[2], numbers[3], numbers[4]};
-  spec->base = {numbers[5], numbers[2], numbers[6], true};
+  spec->base = {numbers[5], numbers[2], numbers[6], 1};
   spec->seed = randomSeed();
   spec->time = Clock::begin(cell, numbers[4] != 0 ? numbers[2] : 1);
   return true;

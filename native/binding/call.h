@@ -12,6 +12,13 @@ inline void throwClosed(napi_env env) {
   throwType(env, "ERR_SLUICE_CLOSED", "the limiter is closed; create a new one");
 }
 
+inline void throwBusy(napi_env env) {
+  throwRange(
+      env, "ERR_SLUICE_SHARED_BUSY",
+      "a process that shares the limiter was stopped in the middle of a change (SIGSTOP, a debugger, a "
+      "frozen container); let it go on, or end it");
+}
+
 // `kArguments` is how many arguments the function takes: each one asked for costs, passed or not.
 template <class Algorithm, std::size_t kArguments>
 class Call {

@@ -65,10 +65,16 @@ struct LimiterFunctions {
     return attachment;
   }
 
-  static napi_value throwPolicies(napi_env env) {
-    throwRange(env, "ERR_SLUICE_POLICY",
-               "a limiter holds at most 1024 different policies; round limits to fewer steps");
-    return nullptr;
+  // True, or something thrown.
+  static bool isDone(napi_env env, PolicyList::Added::Status status) {
+    if (status == PolicyList::Added::kBusy) throwBusy(env);
+    if (status == PolicyList::Added::kTooMany) {
+      throwRange(env, "ERR_SLUICE_POLICY",
+                 "a limiter holds at most 1024 different policies; round limits to fewer steps");
+    }
+    if (status == PolicyList::Added::kUncountable)
+      throwRange(env, "ERR_SLUICE_POLICY", "the limit cannot be counted in that window");
+    return status == PolicyList::Added::kDone;
   }
 
   // addPolicy(limit, windowNs, burst): the functions of a view under it
@@ -76,16 +82,16 @@ struct LimiterFunctions {
     PolicySpec spec;
     Self* attachment = selfAndSpec(env, info, &spec);
     if (attachment == nullptr) return nullptr;
-    const auto policy = attachment->table->addPolicy(spec);
-    if (!policy) return throwPolicies(env);
-    return makeViewFunctions<Algorithm>(env, attachment->shared_from_this(), *policy, false);
+    const auto added = attachment->table->addPolicy(spec);
+    if (!isDone(env, added.status)) return nullptr;
+    return makeViewFunctions<Algorithm>(env, attachment->shared_from_this(), added.index, false);
   }
 
   // setPolicy(limit, windowNs, burst): the limiter's own policy from now on, for all who share it
   static napi_value setPolicy(napi_env env, napi_callback_info info) {
     PolicySpec spec;
     Self* attachment = selfAndSpec(env, info, &spec);
-    if (attachment != nullptr && !attachment->table->setBasePolicy(spec)) return throwPolicies(env);
+    if (attachment != nullptr) isDone(env, attachment->table->setBasePolicy(spec).status);
     return nullptr;
   }
 

@@ -120,7 +120,11 @@ struct Operations {
   static napi_value reset(napi_env env, napi_callback_info info) {
     const Call<Algorithm, 1> call(env, info);
     const auto request = call.request();
-    return request ? toBoolean(env, sluice::reset(*request)) : nullptr;
+    if (!request) return nullptr;
+    const auto wasKnown = sluice::reset(*request);
+    if (wasKnown) return toBoolean(env, *wasKnown);
+    throwBusy(env);
+    return nullptr;
   }
 };
 

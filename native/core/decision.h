@@ -11,9 +11,11 @@ enum class Outcome : std::uint8_t {
   kTooCostly = 2,  // the cost exceeds the capacity: never
   kBlocked = 3,    // an explicit block is in force
   kTableFull = 4,  // a new key, and every place it could live holds a key that is still limiting
+  kBusy = 5,       // what must change for this key is held by a process that has been stopped half-way
 };
 
 inline constexpr std::uint64_t kNever = ~std::uint64_t{0};
+inline constexpr std::uint64_t kBusyRetryNs = 200 * kNsPerMs;  // nobody knows; as long as was waited
 
 struct Decision {
   Outcome outcome = Outcome::kAllowed;

@@ -90,6 +90,9 @@ class Membership {
     return !memory_->isLockedByOther(static_cast<unsigned>(place));
   }
 
+  // Whether others may stop for long while this one goes on: not if all are threads of one process.
+  bool isAmongProcesses() const { return memory_ != nullptr; }
+
  private:
   Membership(Member* members, std::uint32_t count, SharedMemory* memory, std::uint32_t place,
              std::uint64_t token)

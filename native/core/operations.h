@@ -28,8 +28,9 @@ Outcome allow(const Request<Algorithm>& request, std::uint64_t cost) {
 template <class Algorithm>
 Decision describe(const Request<Algorithm>& request, const typename Table<Algorithm>::Applied& applied,
                   std::uint64_t cost) {
-  if (applied.step.outcome == Outcome::kTableFull)
-    return {Outcome::kTableFull, 0, applied.waitNs, applied.waitNs};
+  const Outcome outcome = applied.step.outcome;
+  if (outcome == Outcome::kTableFull || outcome == Outcome::kBusy)
+    return {outcome, 0, applied.waitNs, applied.waitNs};
   return Algorithm::describe(request.table.book(), request.policy, applied.entry, request.nowNs, cost,
                              applied.step.outcome);
 }
@@ -83,7 +84,8 @@ std::uint64_t penalize(const Request<Algorithm>& request, std::uint64_t tokens) 
       .step.amount;
 }
 
-// Denies everything until `untilNs`; never shortens a block. False if the table is too full to remember it.
+// Denies everything until `untilNs`; never shortens a block. False if the table cannot remember it: it is too
+// full, or kBusy.
 template <class Algorithm>
 bool block(const Request<Algorithm>& request, std::uint64_t untilNs) {
   return request.table
@@ -92,12 +94,13 @@ bool block(const Request<Algorithm>& request, std::uint64_t untilNs) {
                       return Algorithm::block(request.table.book(), request.policy, entry, request.nowNs,
                                               untilNs);
                     })
-             .step.outcome != Outcome::kTableFull;
+             .step.outcome == Outcome::kBlocked;
 }
 
-// Forgets the key, block included. False if nothing was known of it.
+// Forgets the key, block included. False if nothing was known of it; nothing if it cannot be done now
+// (kBusy).
 template <class Algorithm>
-bool reset(const Request<Algorithm>& request) {
+std::optional<bool> reset(const Request<Algorithm>& request) {
   return request.table.erase(request.path, request.nowNs);
 }
 

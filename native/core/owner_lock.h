@@ -2,37 +2,55 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 
 #include "core/crash_point.h"
+#include "core/member.h"
 
 namespace sluice {
 
+enum class Acquired : std::uint8_t {
+  kFree,
+  kFromTheDead,  // who may have left what it guards half changed
+  kNot,          // its holder lives, but does not go on
+};
+
 class OwnerLock {
  public:
-  // Waits until the lock is the caller's. `own` tells the caller from all others, and is not 0;
-  // `isGone(token)` says whether a holder has died. True if the lock was taken from the dead, who may have
-  // left what it guards half changed.
-  template <class IsGone>
-  bool acquire(std::uint64_t own, IsGone&& isGone) {
+  // Waits until the lock is the member's. That its holder has died is found out within a millisecond. For one
+  // who lives and does not let go (a process that was stopped, a frozen container) it waits some 200 ms, and
+  // from then on, until that one has let go, all wait only briefly: one that stands still must not stop the
+  // others. Threads of one process wait as long as it takes.
+  Acquired acquire(const Membership& member) {
     for (unsigned waits = 0;;) {
       // Relaxed: only looks; the exchange synchronises.
       std::uint64_t seen = holder_.load(std::memory_order_relaxed);
       if (seen == 0) {
         crashPoint();
         // Acquire: sees everything the previous holder wrote. Failure relaxed: looks again.
-        if (holder_.compare_exchange_weak(seen, own, std::memory_order_acquire, std::memory_order_relaxed))
-          return false;
+        if (holder_.compare_exchange_weak(seen, member.token(), std::memory_order_acquire,
+                                          std::memory_order_relaxed)) {
+          return Acquired::kFree;
+        }
         continue;
       }
-      if (++waits <= kSpinsBeforeYield) continue;
-      std::this_thread::yield();
-      if (waits % kYieldsBeforeAsking != 0 || !isGone(seen)) continue;
-      crashPoint();
-      // Acquire: sees everything the dead holder wrote; the system ordered its end before our question.
-      if (holder_.compare_exchange_strong(seen, own, std::memory_order_acquire, std::memory_order_relaxed))
-        return true;
+      if (++waits <= kSpins) continue;
+      pause(waits);
+      if (waits % kWaitsBeforeAsking != 0) continue;
+      if (member.isGone(seen & ~kWaitedInVain)) {
+        crashPoint();
+        // Acquire: sees everything the dead holder wrote; the system ordered its end before our question.
+        if (holder_.compare_exchange_strong(seen, member.token(), std::memory_order_acquire,
+                                            std::memory_order_relaxed)) {
+          return Acquired::kFromTheDead;
+        }
+      } else if (member.isAmongProcesses() && (waits > kMostWaits || (seen & kWaitedInVain) != 0)) {
+        // Relaxed: a hint to others. If the holder has just let go, it is not needed.
+        holder_.compare_exchange_strong(seen, seen | kWaitedInVain, std::memory_order_relaxed);
+        return Acquired::kNot;
+      }
     }
   }
 
@@ -43,8 +61,19 @@ class OwnerLock {
   }
 
  private:
-  static constexpr unsigned kSpinsBeforeYield = 64;
-  static constexpr unsigned kYieldsBeforeAsking = 32;  // asking is a system call
+  static constexpr std::uint64_t kWaitedInVain = Member::kLeft;  // no holder's token has that bit
+  static constexpr unsigned kSpins = 64;
+  static constexpr unsigned kYields = 448;
+  static constexpr unsigned kWaitsBeforeAsking = 32;  // asking is a system call
+  static constexpr unsigned kMostWaits = kSpins + kYields + 200;
+
+  static void pause(unsigned waits) {
+    if (waits <= kSpins + kYields) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
 
   std::atomic<std::uint64_t> holder_;
 };

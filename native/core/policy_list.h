@@ -5,8 +5,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
 
+#include "core/member.h"
 #include "core/owner_lock.h"
 #include "core/units.h"
 
@@ -18,13 +18,24 @@ struct PolicySpec {
   std::uint64_t burst = 0;     // token bucket: capacity, 1..2^53-1
   // Whether it is, or was, the limiter's own policy, and not a tier. When that changes, keys keep what they
   // have left; a key that moves between tiers keeps what it has spent.
-  bool isBase = false;
+  std::uint64_t isBase = 0;  // 1 or 0
   friend constexpr bool operator==(const PolicySpec&, const PolicySpec&) = default;
 };
 
 class PolicyList {
  public:
   static constexpr std::uint32_t kMax = 1024;
+
+  struct Added {
+    enum Status : std::uint8_t {
+      kDone,
+      kUncountable,  // the algorithm cannot represent it
+      kTooMany,
+      kBusy,  // a process was stopped while it added one
+    };
+    Status status;
+    std::uint32_t index;
+  };
 
   // Never more than kMax, whatever the memory says.
   std::uint32_t size() const {
@@ -53,29 +64,28 @@ class PolicyList {
     size_.store(1, std::memory_order_relaxed);
   }
 
-  // The index of that policy; appended if it is new. Nothing if there are too many.
-  template <class Member>
-  std::optional<std::uint32_t> add(const PolicySpec& spec, const Member& member) {
+  // The index of that policy; appended if it is new.
+  Added add(const PolicySpec& spec, const Membership& member) {
     // What the dead leave half written was not counted yet, so there is nothing to repair.
-    lock_.acquire(member.token(), [&](std::uint64_t token) { return member.isGone(token); });
-    const auto index = addLocked(spec);
+    if (lock_.acquire(member) == Acquired::kNot) return {Added::kBusy, 0};
+    const Added added = addLocked(spec);
     lock_.release();
-    return index;
+    return added;
   }
 
  private:
-  std::optional<std::uint32_t> addLocked(const PolicySpec& spec) {
+  Added addLocked(const PolicySpec& spec) {
     const std::uint32_t count = size();
     for (std::uint32_t i = 0; i < count; ++i) {
-      if (specs_[i] == spec) return i;
+      if (specs_[i] == spec) return {Added::kDone, i};
     }
-    if (count == kMax) return std::nullopt;
+    if (count == kMax) return {Added::kTooMany, 0};
     crashPoint();
     specs_[count] = spec;
     crashPoint();
     // Release: who sees the count sees the policy.
     size_.store(count + 1, std::memory_order_release);
-    return count;
+    return {Added::kDone, count};
   }
 
   OwnerLock lock_;

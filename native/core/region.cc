@@ -56,15 +56,10 @@ std::optional<RegionHeader> headerOf(const SharedMemory& memory) {
   return header;
 }
 
-ShareFailure gateIsStuck() {
-  return failure(ShareStatus::kBusy,
-                 "a process that is coming in, or removing it, has been stopped half-way");
-}
-
 // Takes the name from a region that is not to be used any more, unless somebody else has done so.
 ShareFailure takeNameAway(SharedMemory& memory, const std::string& name) {
-  if (!memory.enterGate(true)) return gateIsStuck();
-  ShareFailure failed;
+  ShareFailure failed = memory.enterGate(true);
+  if (failed.status != ShareStatus::kOk) return failed;
   if (memory.isNamed(name)) failed = memory.unlink(name);
   memory.leaveGate();
   return failed;
@@ -133,14 +128,14 @@ Region::Attached Region::enter(std::unique_ptr<SharedMemory> memory, const Machi
 
 // kExists if somebody else was first.
 Region::Attached Region::create(const std::string& name, const RegionSpec& spec, const Machine& machine) {
-  if (ShareFailure failed = needsClock(machine, spec.time); failed.status != ShareStatus::kOk)
-    return {nullptr, std::nullopt, failed};
+  ShareFailure failed = needsClock(machine, spec.time);
+  if (failed.status != ShareStatus::kOk) return {nullptr, std::nullopt, failed};
   SharedMemory::Result made = SharedMemory::make(Layout::bytes(Geometry::forKeys(spec.maxKeys)));
   if (!made.memory) return {nullptr, std::nullopt, made.failure};
   format(made.memory->base(), made.memory->bytes(), spec, machine);
-  if (!made.memory->enterGate(false)) return {nullptr, std::nullopt, gateIsStuck()};
-  if (ShareFailure failed = made.memory->publish(name); failed.status != ShareStatus::kOk)
-    return {nullptr, std::nullopt, failed};
+  failed = made.memory->enterGate(false);
+  if (failed.status == ShareStatus::kOk) failed = made.memory->publish(name);
+  if (failed.status != ShareStatus::kOk) return {nullptr, std::nullopt, failed};
   return enter(std::move(made.memory), machine);
 }
 
@@ -169,16 +164,18 @@ Region::Attached Region::open(const std::string& name) {
         return {nullptr, std::nullopt, failed};
       continue;
     }
-    if (!memory.enterGate(false)) return {nullptr, std::nullopt, gateIsStuck()};
+    if (ShareFailure failed = memory.enterGate(false); failed.status != ShareStatus::kOk)
+      return {nullptr, std::nullopt, failed};
     if (memory.isNamed(name)) return enter(std::move(found.memory), machine);
   }
 }
 
 ShareFailure Region::remove(const std::string& name, bool force) {
   SharedMemory::Result found = SharedMemory::open(name);
+  if (found.failure.status == ShareStatus::kCorrupt) return SharedMemory::unlinkCorrupt(name);
   if (!found.memory) return found.failure;
-  if (!found.memory->enterGate(true)) return gateIsStuck();
-  ShareFailure failed;
+  ShareFailure failed = found.memory->enterGate(true);
+  if (failed.status != ShareStatus::kOk) return failed;
   if (!force && hasMembers(*found.memory)) {
     failed = failure(ShareStatus::kBusy, "processes are attached to it");
   } else if (found.memory->isNamed(name)) {

@@ -204,6 +204,14 @@ ShareFailure SharedMemory::unlink(const std::string& name) {
   return systemFailure(pathOf(name).c_str(), errno);
 }
 
+ShareFailure SharedMemory::unlinkCorrupt(const std::string& name) {
+  struct stat facts;
+  if (lstat(pathOf(name).c_str(), &facts) == 0 && facts.st_uid != geteuid())
+    return failure(ShareStatus::kForeign, "it belongs to user " + std::to_string(facts.st_uid));
+  if (::unlink(pathOf(name).c_str()) == 0) return {};
+  return systemFailure(pathOf(name).c_str(), errno);
+}
+
 bool SharedMemory::tryLock(unsigned place) { return lockPlace(file_, place, F_WRLCK); }
 void SharedMemory::unlock(unsigned place) { lockPlace(file_, place, F_UNLCK); }
 
@@ -217,13 +225,15 @@ bool SharedMemory::isLockedByOther(unsigned place) const {
   return fcntl(file_, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
-bool SharedMemory::enterGate(bool exclusive) {
+ShareFailure SharedMemory::enterGate(bool exclusive) {
   const timespec pause = {0, 100'000};
   for (int tries = 0; tries < 10'000; ++tries) {
-    if (lockPlace(file_, kGate, exclusive ? F_WRLCK : F_RDLCK)) return true;
+    if (lockPlace(file_, kGate, exclusive ? F_WRLCK : F_RDLCK)) return {};
+    if (errno != EAGAIN && errno != EACCES) return systemFailure("fcntl(F_OFD_SETLK)", errno);
     nanosleep(&pause, nullptr);
   }
-  return false;
+  return failure(ShareStatus::kBusy,
+                 "a process that was about to attach to it, or to remove it, has been stopped half-way");
 }
 void SharedMemory::leaveGate() { lockPlace(file_, kGate, F_UNLCK); }
 
@@ -289,10 +299,11 @@ SharedMemory::~SharedMemory() { (void)file_; }
 ShareFailure SharedMemory::publish(const std::string&) { return unsupported(); }
 bool SharedMemory::isNamed(const std::string&) const { return false; }
 ShareFailure SharedMemory::unlink(const std::string&) { return unsupported(); }
+ShareFailure SharedMemory::unlinkCorrupt(const std::string&) { return unsupported(); }
 bool SharedMemory::tryLock(unsigned) { return false; }
 void SharedMemory::unlock(unsigned) {}
 bool SharedMemory::isLockedByOther(unsigned) const { return true; }
-bool SharedMemory::enterGate(bool) { return false; }
+ShareFailure SharedMemory::enterGate(bool) { return unsupported(); }
 void SharedMemory::leaveGate() {}
 Machine Machine::self() { return {}; }
 

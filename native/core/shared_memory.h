@@ -45,6 +45,8 @@ class SharedMemory {
   static Result make(std::size_t bytes);
   // The memory of that name.
   static Result open(const std::string& name);
+  // Takes the name away from what is no memory of ours (`open` says kCorrupt), if it is this user's.
+  static ShareFailure unlinkCorrupt(const std::string& name);
   // The names there are, of this user.
   static std::vector<std::string> list();
 
@@ -70,8 +72,8 @@ class SharedMemory {
   bool isLockedByOther(unsigned place) const;
 
   // The gate: shared while somebody comes in, exclusive while the name changes hands. Held for some system
-  // calls; false if it could not be had within a second.
-  bool enterGate(bool exclusive);
+  // calls; kBusy if it could not be had within a second.
+  ShareFailure enterGate(bool exclusive);
   void leaveGate();
 
  private:

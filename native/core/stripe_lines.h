@@ -157,20 +157,24 @@ class StripeLines {
 // as many insertions as the stripe has lines, to recount its overflow. Never across a call out.
 class StripeGuard {
  public:
-  StripeGuard(StripeLines lines, const Membership& member) : lines_(lines) {
-    const bool fromTheDead = lines_.stripe().lock.acquire(
-        member.token(), [&](std::uint64_t token) { return member.isGone(token); });
-    if (fromTheDead) lines_.repair();
+  StripeGuard(StripeLines lines, const Membership& member)
+      : lines_(lines), acquired_(lines_.stripe().lock.acquire(member)) {
+    if (acquired_ == Acquired::kFromTheDead) lines_.repair();
   }
-  ~StripeGuard() { lines_.stripe().lock.release(); }
+  ~StripeGuard() {
+    if (held()) lines_.stripe().lock.release();
+  }
   StripeGuard(const StripeGuard&) = delete;
   StripeGuard& operator=(const StripeGuard&) = delete;
 
+  // False if its holder lives but does not go on. Then nothing may be changed.
+  bool held() const { return acquired_ != Acquired::kNot; }
   StripeLines* operator->() { return &lines_; }
   StripeLines& operator*() { return lines_; }
 
  private:
   StripeLines lines_;
+  Acquired acquired_;
 };
 
 }  // namespace sluice

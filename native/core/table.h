@@ -39,8 +39,9 @@ class Table {
 
   struct Applied {
     Step step;
-    Entry entry;               // as it is after the step
-    std::uint64_t waitNs = 0;  // with kTableFull: until the first neighbour stops limiting
+    Entry entry;  // as it is after the step
+    std::uint64_t waitNs =
+        0;  // with kTableFull: until the first neighbour stops limiting; with kBusy: a guess
   };
 
   // A table of this process alone. Nothing if the memory cannot be had.
@@ -73,22 +74,21 @@ class Table {
   std::size_t bytes() const { return region_->bytes(); }
   Path pathOf(const Digest& digest) const { return geometry_.pathOf(digest); }
 
-  // The index of that policy, for this and all other users. Nothing if the algorithm cannot represent it, or
-  // there are too many.
-  std::optional<std::uint32_t> addPolicy(const PolicySpec& spec) {
-    if (!book_.accepts(spec)) return std::nullopt;
-    const auto index = policies_->add(spec, member_);
+  // The index of that policy, for this and all other users.
+  PolicyList::Added addPolicy(const PolicySpec& spec) {
+    if (!book_.accepts(spec)) return {PolicyList::Added::kUncountable, 0};
+    const auto added = policies_->add(spec, member_);
     book_.catchUp();
-    return index;
+    return added;
   }
   // The limiter's own policy: what it is now, and what it is to be from now on, for all users. Keys keep what
   // they have left.
   std::uint32_t basePolicy() const { return policies_->base(); }
-  bool setBasePolicy(PolicySpec spec) {
-    spec.isBase = true;
-    const auto index = addPolicy(spec);
-    if (index) policies_->setBase(*index);
-    return index.has_value();
+  PolicyList::Added setBasePolicy(PolicySpec spec) {
+    spec.isBase = 1;
+    const auto added = addPolicy(spec);
+    if (added.status == PolicyList::Added::kDone) policies_->setBase(added.index);
+    return added;
   }
 
   void prefetch(const Path& path) const { __builtin_prefetch(&line(path, 0)); }
@@ -132,9 +132,10 @@ class Table {
     }
   }
 
-  // Forgets the key. False if there was nothing to forget.
-  bool erase(const Path& path, std::uint64_t nowNs) {
+  // Forgets the key. Whether there was anything to forget; nothing if that cannot be done now.
+  std::optional<bool> erase(const Path& path, std::uint64_t nowNs) {
     StripeGuard guard(linesOf(path.stripe), member_);
+    if (!guard.held()) return std::nullopt;
     Slot* slot = find(path);
     if (slot == nullptr) return false;
     const bool wasLive = Algorithm::live(book_, entryOf(*slot), nowNs);
@@ -244,6 +245,7 @@ class Table {
   template <class Operation>
   Applied applyLocked(const Path& path, std::uint64_t nowNs, Operation& operation) {
     StripeGuard guard(linesOf(path.stripe), member_);
+    if (!guard.held()) return {{Entry{}, false, Outcome::kBusy, 0}, Entry{}, kBusyRetryNs};
     // Needed at the end; on its way from memory meanwhile.
     __builtin_prefetch(&guard->line(guard->stripe().sweepCursor));
     if (Slot* slot = find(path)) return updateLocked(*guard, *slot, operation);

@@ -55,7 +55,7 @@ class TokenBucket {
     policy.scale = TimeScale(spec.limit * unitsPerToken, spec.windowNs);
     policy.unitsPerToken = unitsPerToken;
     policy.burst = spec.burst;
-    policy.isBase = spec.isBase;
+    policy.isBase = spec.isBase != 0;
     policy.capacity = spec.burst * unitsPerToken;
     policy.tolerance = policy.scale.at(kClockToleranceNs) + 1;
     policy.wraps = policy.scale.at(kHorizonNs) + policy.capacity > kPayloadMask;

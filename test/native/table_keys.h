@@ -67,7 +67,7 @@ class TableKey {
   bool block(std::uint64_t nowNs, std::uint64_t untilNs, std::uint32_t policy = 0) {
     return sluice::block(request(nowNs, policy), untilNs);
   }
-  bool reset(std::uint64_t nowNs) { return sluice::reset(request(nowNs, 0)); }
+  bool reset(std::uint64_t nowNs) { return sluice::reset(request(nowNs, 0)).value_or(false); }
 
  private:
   sluice::Request<Algorithm> request(std::uint64_t nowNs, std::uint32_t policy) const {
