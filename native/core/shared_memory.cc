@@ -1,6 +1,6 @@
 #include "core/shared_memory.h"
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(SLUICE_WITHOUT_SHARED_MEMORY)
 
 #include <dirent.h>
 #include <errno.h>
