@@ -1,6 +1,7 @@
 // A spin lock that knows who holds it, so that it can be taken from a holder that has died.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -24,6 +25,7 @@ class OwnerLock {
   // from then on, until that one has let go, all wait only briefly: one that stands still must not stop the
   // others. Threads of one process wait as long as it takes.
   Acquired acquire(const Membership& member) {
+    std::uint64_t holder = 0;
     for (unsigned waits = 0;;) {
       // Relaxed: only looks; the exchange synchronises.
       std::uint64_t seen = holder_.load(std::memory_order_relaxed);
@@ -36,10 +38,14 @@ class OwnerLock {
         }
         continue;
       }
+      if ((seen & ~kWaitedInVain) != holder) {  // it goes from hand to hand, only not to ours
+        holder = seen & ~kWaitedInVain;
+        waits = std::min(waits, kSpins + kYields);
+      }
       if (++waits <= kSpins) continue;
       pause(waits);
-      if (waits % kWaitsBeforeAsking != 0) continue;
-      if (member.isGone(seen & ~kWaitedInVain)) {
+      if (waits % kWaitsBetweenQuestions != kFirstQuestion) continue;
+      if (member.isGone(holder)) {
         crashPoint();
         // Acquire: sees everything the dead holder wrote; the system ordered its end before our question.
         if (holder_.compare_exchange_strong(seen, member.token(), std::memory_order_acquire,
@@ -64,7 +70,8 @@ class OwnerLock {
   static constexpr std::uint64_t kWaitedInVain = Member::kLeft;  // no holder's token has that bit
   static constexpr unsigned kSpins = 64;
   static constexpr unsigned kYields = 448;
-  static constexpr unsigned kWaitsBeforeAsking = 32;  // asking is a system call
+  static constexpr unsigned kWaitsBetweenQuestions = 32;  // each is a system call, as is each wait
+  static constexpr unsigned kFirstQuestion = 4;
   static constexpr unsigned kMostWaits = kSpins + kYields + 200;
 
   static void pause(unsigned waits) {
