@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { InputError } from '../replay/log-source'
+import { printable } from '../replay/report-text'
 import type { CliIo, Command } from './command'
 import { type FlagSpec, flagHelp, HELP_FLAG, parseFlags, UsageError } from './flags'
 import { nearest } from './nearest'
@@ -12,13 +13,33 @@ export const COMMANDS: readonly Command[] = [
     summary: 'apply a policy to web access logs: who would have been limited',
     load: async () => (await import('./replay-command.js')).runReplay,
   },
+  {
+    name: 'regions',
+    summary: 'list the shared limiters of this machine',
+    load: async () => (await import('./regions-command.js')).runRegions,
+  },
+  {
+    name: 'inspect',
+    summary: 'describe a shared limiter, and what it would say about a key',
+    load: async () => (await import('./inspect-command.js')).runInspect,
+  },
+  {
+    name: 'reset',
+    summary: 'make a shared limiter forget a key',
+    load: async () => (await import('./reset-command.js')).runReset,
+  },
+  {
+    name: 'remove',
+    summary: 'remove a shared limiter',
+    load: async () => (await import('./remove-command.js')).runRemove,
+  },
 ]
 
 const FLAGS: readonly FlagSpec[] = [HELP_FLAG, { name: 'version', short: 'v', help: 'print the version' }]
 
 /**
  * Runs `sluice ARGS`. Resolves to the exit code: 0 when all is well, 2 with one line on stderr for bad usage or
- * unreadable input. Rejects only for what is a fault of sluice itself.
+ * unreadable input, and for what the limiter refuses. Rejects only for what is a fault of sluice itself.
  */
 export async function runCli(args: readonly string[], io: CliIo, commands = COMMANDS): Promise<number> {
   const command = commands.find(({ name }) => name === args[0])
@@ -30,7 +51,8 @@ export async function runCli(args: readonly string[], io: CliIo, commands = COMM
     return runWithoutCommand(args, io, commands)
   } catch (error) {
     if (!isUserError(error)) throw error
-    io.stderr.write(`sluice${command ? ` ${command.name}` : ''}: ${error.message}\n`)
+    const message = printable(error.message.replace(/\s*\n\s*/g, ' '))
+    io.stderr.write(`sluice${command ? ` ${command.name}` : ''}: ${message}\n`)
     return 2
   }
 }
@@ -71,8 +93,9 @@ function version(): string {
   return manifest.version
 }
 
-/** Whether the user can mend it: bad flags, unreadable input, or a policy that the limiter refuses. */
+/** Whether the user can mend it: bad flags, unreadable input, or what the limiter refuses. */
 function isUserError(error: unknown): error is Error {
   if (error instanceof UsageError || error instanceof InputError) return true
-  return error instanceof RangeError && 'code' in error && String(error.code).startsWith('ERR_SLUICE_')
+  const isRefusal = error instanceof RangeError || error instanceof TypeError
+  return isRefusal && 'code' in error && String(error.code).startsWith('ERR_SLUICE_')
 }

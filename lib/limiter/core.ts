@@ -9,11 +9,16 @@ import { checkName, checkOptions, type Settings } from './options'
 import { settleDifferences } from './shared'
 import type { ViewParts } from './view'
 
+interface Tier {
+  readonly policy: Policy
+  readonly parts: ViewParts
+}
+
 /** The native limiter behind a `Limiter`, with its tiers and clock. */
 export class Core {
   readonly native: NativeLimiter
   readonly algorithm: Algorithm
-  readonly tiers: ReadonlyMap<string, Policy>
+  readonly tiers: ReadonlyMap<string, Tier>
   /** Under which it is shared with other processes. */
   readonly sharedName: string | undefined
   readonly #readClock: (() => void) | undefined
@@ -28,7 +33,10 @@ export class Core {
     this.#readClock = clock.read
     this.sharedName = sharedName
     this.algorithm = ALGORITHMS[(native.facts[0] as number) - 1] as Algorithm
-    this.tiers = tiersOf(tiers, (variant, where) => this.vary(variant, where))
+    const policies = tiersOf(tiers, (variant, where) => this.vary(variant, where))
+    this.tiers = new Map(
+      [...policies].map(([name, policy]) => [name, { policy, parts: this.viewOf(policy) }]),
+    )
   }
 
   /** A new limiter, or the shared one of that name. */
@@ -46,14 +54,14 @@ export class Core {
     })
   }
 
-  /** A limiter that exists. */
-  static attach(source: unknown, value: unknown): Core {
+  /** A limiter that exists. @param asTool see NativeEngine */
+  static attach(source: unknown, value: unknown, asTool = false): Core {
     const options = checkObject('options', value, ['clock', 'tiers'])
     const { sluice, id, tiers } = sourceOf(source)
     const clock = clockSource(options['clock'])
     const engine = loadNative()
     const native =
-      sluice === 'machine' ? engine.attachShared(id, clock.cell) : engine.attachHandle(id, clock.cell)
+      sluice === 'machine' ? engine.attachShared(id, clock.cell, asTool) : engine.attachHandle(id, clock.cell)
     return closingOnError(
       native,
       () => new Core(native, clock, sluice === 'machine' ? id : undefined, options['tiers'] ?? tiers),
@@ -90,7 +98,7 @@ export class Core {
 
   handle(): LimiterHandle {
     const tiers = Object.fromEntries(
-      [...this.tiers].map(([name, policy]) => [name, policyOptions(this.algorithm, policy)]),
+      [...this.tiers].map(([name, { policy }]) => [name, policyOptions(this.algorithm, policy)]),
     )
     return this.sharedName === undefined
       ? { sluice: 'thread', id: this.native.handle(), tiers }
@@ -102,6 +110,8 @@ export class Core {
   }
 }
 
+const MAX_TIERS = 1023
+
 function policyOptions(algorithm: Algorithm, { limit, windowMs, capacity }: Policy): PolicyOptions {
   return algorithm === 'token-bucket' ? { limit, windowMs, burst: capacity } : { limit, windowMs }
 }
@@ -109,6 +119,10 @@ function policyOptions(algorithm: Algorithm, { limit, windowMs, capacity }: Poli
 function tiersOf(value: unknown, policyOf: (variant: unknown, where: string) => Policy): Map<string, Policy> {
   if (value === undefined) return new Map()
   const tiers = checkObject('tiers', value, Object.keys(value ?? {}))
+  const count = Object.keys(tiers).length
+  if (count > MAX_TIERS) {
+    throw rangeError('ERR_SLUICE_POLICY', `a limiter can have ${MAX_TIERS} tiers; got ${count}`)
+  }
   return new Map(Object.entries(tiers).map(([name, variant]) => [name, policyOf(variant, `tiers.${name}`)]))
 }
 

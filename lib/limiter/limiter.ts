@@ -39,9 +39,7 @@ export class Limiter extends LimiterView {
     const core = options instanceof Core ? options : Core.open(options)
     super(core.baseView())
     this.#core = core
-    this.#tiers = new Map(
-      [...core.tiers].map(([name, policy]) => [name, new LimiterView(core.viewOf(policy))]),
-    )
+    this.#tiers = new Map([...core.tiers].map(([name, { parts }]) => [name, new LimiterView(parts)]))
   }
 
   /**
@@ -54,6 +52,11 @@ export class Limiter extends LimiterView {
   static attach(source: LimiterHandle | string, options: AttachOptions = {}): Limiter {
     // The constructor takes a core too; nobody else can have one.
     return new Limiter(Core.attach(source, options) as unknown as LimiterOptions)
+  }
+
+  /** @internal For tools: not counted as a user of the shared limiter. */
+  static attachTool(name: string, options: AttachOptions = {}): Limiter {
+    return new Limiter(Core.attach(name, options, true) as unknown as LimiterOptions)
   }
 
   /** What stands for this limiter in a message to another thread, for `Limiter.attach`. */
@@ -69,9 +72,9 @@ export class Limiter extends LimiterView {
 
   /**
    * Changes the limiter's own policy, for all threads and processes that share it, from their next call on. What is not
-   * named stays. Nobody's bucket is refilled: a key keeps the tokens it has left, as far as the new bucket holds them,
-   * and a key that has spent nothing has the new `burst`. A window keeps its count, and the new limit applies to it.
-   * Tiers stay as they are.
+   * named stays. Nobody's bucket is refilled: when `burst` is raised a key keeps the tokens it has left, when it is
+   * lowered those it has spent; a key that has spent nothing has the new `burst`. A window keeps its count, and the new
+   * limit applies to it. Tiers stay as they are.
    * @throws as the constructor, and RangeError ERR_SLUICE_POLICY if there were too many different ones
    */
   setPolicy(policy: PolicyVariant): void {

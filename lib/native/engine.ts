@@ -11,12 +11,16 @@ export interface NativeEngine {
    * @param spec algorithm, maxKeys, windowNs, maxLimit, alignToEpoch, limit, burst
    */
   open(spec: Float64Array, clockCell: ClockCell, name: string | undefined): NativeLimiter
-  /** The shared limiter of that name. */
-  attachShared(name: string, clockCell: ClockCell): NativeLimiter
+  /**
+   * The shared limiter of that name.
+   * @param asTool not to be listed among its members, nor kept out if they are too many
+   */
+  attachShared(name: string, clockCell: ClockCell, asTool: boolean): NativeLimiter
   /** The limiter of this process that a handle stands for. */
   attachHandle(handle: string, clockCell: ClockCell): NativeLimiter
   /** The names of this user's shared limiters. */
   sharedNames(): string[]
+  /** Whoever has it attached goes on with it. Throws ERR_SLUICE_SHARED_BUSY if anybody has, unless `force`. */
   removeShared(name: string, force: boolean): void
   /** Takes a string out without loss and does nothing with it: the least a native call can cost. */
   noop(key: string): boolean

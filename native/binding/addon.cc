@@ -60,9 +60,9 @@ void throwShare(napi_env env, const std::string& name, const ShareFailure& failu
           env, "ERR_SLUICE_NO_MEMORY",
           "there is no memory for " + it + because + "; lower maxKeys, or enlarge it (Docker: --shm-size)");
     case ShareStatus::kFull:
-      return throwRange(env, "ERR_SLUICE_SHARED_FULL",
-                        it + " has " + std::to_string(Layout::kMaxMembers) +
-                            " limiters attached, which is all it can have");
+      return throwRange(
+          env, "ERR_SLUICE_SHARED_FULL",
+          it + " has " + std::to_string(Member::kMax) + " limiters attached, which is all it can have");
     case ShareStatus::kBusy:
       return throwRange(env, "ERR_SLUICE_SHARED_BUSY", it + " cannot be had now" + because);
     case ShareStatus::kSystem:
@@ -128,13 +128,15 @@ napi_value open(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// attachShared(name, clockCell): NativeLimiter
+// attachShared(name, clockCell, asTool: boolean): NativeLimiter
 napi_value attachShared(napi_env env, napi_callback_info info) {
-  std::size_t count = 2;
-  napi_value arguments[2];
+  std::size_t count = 3;
+  napi_value arguments[3];
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   const std::string name = textOf(env, arguments[0]);
-  auto attached = Region::open(name);
+  bool asTool = false;
+  napi_get_value_bool(env, arguments[2], &asTool);
+  auto attached = Region::open(name, asTool ? Role::kTool : Role::kMember);
   if (attached)
     return wrapRegion(env, std::move(attached), cellOf(env, arguments[1]), arguments[1], quoted(name));
   throwShare(env, name, attached.failure);

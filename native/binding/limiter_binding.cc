@@ -17,7 +17,9 @@ std::uint64_t maxLimitOf(const FixedWindow::Book& book) { return book.maxCount()
 double* makeNumbers(napi_env env, std::size_t length, napi_value* array) {
   void* data;
   napi_value buffer;
-  if (napi_create_arraybuffer(env, length * sizeof(double), &data, &buffer) != napi_ok) return nullptr;
+  // Never empty: an empty buffer has no address.
+  const std::size_t bytes = std::max(length, std::size_t{1}) * sizeof(double);
+  if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok) return nullptr;
   if (napi_create_typedarray(env, napi_float64_array, length, buffer, 0, array) != napi_ok) return nullptr;
   return static_cast<double*>(data);
 }
@@ -125,7 +127,7 @@ struct LimiterFunctions {
     if (attachment == nullptr) return nullptr;
     const auto& table = *attachment->table;
     std::vector<std::uint64_t> numbers;
-    for (std::uint32_t place = 0; place < Layout::kMaxMembers; ++place) {
+    for (std::uint32_t place = 0; place < Member::kMax; ++place) {
       const Member& member = table.region()->members()[place];
       // Relaxed, all: statistics.
       const std::uint64_t token = member.token.load(std::memory_order_relaxed);

@@ -59,11 +59,9 @@ struct RegionHeader {
 static_assert(std::is_trivially_copyable_v<RegionHeader> && sizeof(RegionHeader) % 8 == 0);
 
 struct Layout {
-  static constexpr std::uint32_t kMaxMembers = 1024;
-
   static constexpr std::size_t kPolicies = 256;
   static constexpr std::size_t kMembers = (kPolicies + sizeof(PolicyList) + 63) / 64 * 64;
-  static constexpr std::size_t kStripes = kMembers + kMaxMembers * sizeof(Member);
+  static constexpr std::size_t kStripes = kMembers + Member::kPlaces * sizeof(Member);
   static_assert(sizeof(RegionHeader) <= kPolicies);
 
   static constexpr std::size_t lines(const Geometry& geometry) { return kStripes + geometry.stripeBytes(); }

@@ -23,6 +23,11 @@ struct alignas(64) Member {
   std::atomic<std::uint64_t> process, processNamespace;
   std::atomic<std::uint64_t> reserved;
 
+  static constexpr std::uint32_t kMax = 1024;
+  // Further places, for tools that look into a region whose members have taken all theirs.
+  static constexpr std::uint32_t kToolPlaces = 8;
+  static constexpr std::uint32_t kPlaces = kMax + kToolPlaces;
+
   static constexpr std::uint64_t kLeft = std::uint64_t{1} << 15;
   static constexpr std::uint64_t placeOf(std::uint64_t token) { return (token & (kLeft - 1)) - 1; }
 };
@@ -39,28 +44,28 @@ void bump(std::atomic<T>& counter, std::int64_t by) {
 // the system takes away from the dead, so that nobody needs to be told of their end.
 class Membership {
  public:
-  // `memory` is null for a region of this process alone. Nothing if all places are taken.
-  static std::optional<Membership> join(Member* members, std::uint32_t count, SharedMemory* memory,
-                                        const Machine& machine) {
-    for (std::uint32_t place = 0; place < count; ++place) {
-      if (memory != nullptr && !memory->tryLock(place)) continue;
-      if (const std::uint64_t token = takePlace(members[place], place, memory != nullptr); token != 0) {
-        Member& member = members[place];
-        // Relaxed, all: statistics.
-        member.allowedBefore.store(member.allowed.load(std::memory_order_relaxed), std::memory_order_relaxed);
-        member.deniedBefore.store(member.denied.load(std::memory_order_relaxed), std::memory_order_relaxed);
-        member.process.store(machine.process, std::memory_order_relaxed);
-        member.processNamespace.store(machine.processNamespace, std::memory_order_relaxed);
-        return Membership(members, count, memory, place, token);
+  // Places [first, end) of `members` can be taken. `memory` is null for a region of this process alone.
+  // Nothing if they are all taken.
+  static std::optional<Membership> join(Member* members, std::uint32_t first, std::uint32_t end,
+                                        SharedMemory* memory, const Machine& machine) {
+    // Those that nobody has, or has left, come first: asking for the places of the living is in vain.
+    for (const bool alsoTaken : {false, true}) {
+      for (std::uint32_t place = first; place < end; ++place) {
+        // Relaxed: a hint.
+        const std::uint64_t token = members[place].token.load(std::memory_order_relaxed);
+        const bool isTaken = token != 0 && (token & Member::kLeft) == 0;
+        if (isTaken != alsoTaken) continue;
+        if (auto membership = takePlace(members, place, memory)) {
+          membership->introduce(machine);
+          return membership;
+        }
       }
-      if (memory != nullptr) memory->unlock(place);
     }
     return std::nullopt;
   }
 
   Membership(Membership&& other) noexcept
       : members_(std::exchange(other.members_, nullptr)),
-        count_(other.count_),
         memory_(other.memory_),
         place_(other.place_),
         token_(other.token_) {}
@@ -83,7 +88,7 @@ class Membership {
   bool isGone(std::uint64_t token) const {
     if (token == token_) return false;
     const std::uint64_t place = Member::placeOf(token);
-    if (place >= count_) return true;
+    if (place >= Member::kPlaces) return true;
     if (memory_ == nullptr) return false;  // threads do not die alone
     // Acquire: whoever took the place did so after its last holder's end.
     if (members_[place].token.load(std::memory_order_acquire) != token) return true;
@@ -94,26 +99,38 @@ class Membership {
   bool isAmongProcesses() const { return memory_ != nullptr; }
 
  private:
-  Membership(Member* members, std::uint32_t count, SharedMemory* memory, std::uint32_t place,
-             std::uint64_t token)
-      : members_(members), count_(count), memory_(memory), place_(place), token_(token) {}
+  Membership(Member* members, SharedMemory* memory, std::uint32_t place, std::uint64_t token)
+      : members_(members), memory_(memory), place_(place), token_(token) {}
 
-  // The new token, or 0 if a thread of this process has the place. `isOurs`: the system has given it to us.
-  static std::uint64_t takePlace(Member& member, std::uint32_t place, bool isOurs) {
+  // Nothing if it is somebody else's.
+  static std::optional<Membership> takePlace(Member* members, std::uint32_t place, SharedMemory* memory) {
+    if (memory != nullptr && !memory->tryLock(place)) return std::nullopt;
+    Member& member = members[place];
     // Relaxed: the exchange synchronises.
     std::uint64_t last = member.token.load(std::memory_order_relaxed);
-    if (!isOurs && last != 0 && (last & Member::kLeft) == 0) return 0;
+    const bool isFree = memory != nullptr || last == 0 || (last & Member::kLeft) != 0;
     const std::uint64_t token = ((last >> 16) + 1) << 16 | (place + 1);
     crashPoint();
     // Acq_rel: sees the last one's counts; who sees the token takes the last one for gone. Failure relaxed:
-    // the place was taken by another thread.
-    const bool taken = member.token.compare_exchange_strong(last, token, std::memory_order_acq_rel,
-                                                            std::memory_order_relaxed);
-    return taken ? token : 0;
+    // another thread was faster.
+    if (isFree && member.token.compare_exchange_strong(last, token, std::memory_order_acq_rel,
+                                                       std::memory_order_relaxed)) {
+      return Membership(members, memory, place, token);
+    }
+    if (memory != nullptr) memory->unlock(place);
+    return std::nullopt;
+  }
+
+  void introduce(const Machine& machine) const {
+    Member& member = self();
+    // Relaxed, all: statistics.
+    member.allowedBefore.store(member.allowed.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    member.deniedBefore.store(member.denied.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    member.process.store(machine.process, std::memory_order_relaxed);
+    member.processNamespace.store(machine.processNamespace, std::memory_order_relaxed);
   }
 
   Member* members_;
-  std::uint32_t count_;
   SharedMemory* memory_;
   std::uint32_t place_;
   std::uint64_t token_;

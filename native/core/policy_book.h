@@ -19,6 +19,8 @@ class PolicyBook {
   // From here on, has the policies of that list. REQUIRES that none was added.
   void follow(const PolicyList& list) {
     list_ = &list;
+    // Never moved: who looks at one policy may make another one known.
+    policies_.reserve(PolicyList::kMax);
     catchUp();
   }
 
@@ -30,8 +32,8 @@ class PolicyBook {
   }
   bool accepts(const PolicySpec& spec) const { return derived().policyFrom(spec).has_value(); }
 
-  // The policy of that index; the strictest there can be if there is none, which only a corrupt table asks
-  // for.
+  // The policy of that index, which stays where it is; the strictest there can be if there is none, which
+  // only a corrupt table asks for.
   const Policy& operator[](std::uint32_t index) const {
     if (index < policies_.size()) return policies_[index];
     catchUp();

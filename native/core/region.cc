@@ -65,13 +65,6 @@ ShareFailure takeNameAway(SharedMemory& memory, const std::string& name) {
   return failed;
 }
 
-bool hasMembers(const SharedMemory& memory) {
-  for (unsigned place = 0; place < Layout::kMaxMembers; ++place) {
-    if (memory.isLockedByOther(place)) return true;
-  }
-  return false;
-}
-
 ShareFailure needsClock(const Machine& machine, const TimeBase& time) {
   if (machine.clockAheadNs || time.userClock != 0) return {};
   return failure(ShareStatus::kSystem,
@@ -105,13 +98,13 @@ Region::Attached Region::allocate(const RegionSpec& spec) {
 }
 
 Region::Attached Region::attach(std::shared_ptr<Region> region) {
-  auto member = Membership::join(region->members(), Layout::kMaxMembers, region->shared(), Machine{});
+  auto member = Membership::join(region->members(), 0, Member::kMax, region->shared(), Machine{});
   if (!member) return {nullptr, std::nullopt, failure(ShareStatus::kFull, {})};
   return {std::move(region), std::move(member), {}};
 }
 
 // REQUIRES that the gate is entered; leaves it.
-Region::Attached Region::enter(std::unique_ptr<SharedMemory> memory, const Machine& machine) {
+Region::Attached Region::enter(std::unique_ptr<SharedMemory> memory, const Machine& machine, Role role) {
   const auto header = headerOf(*memory);
   ShareFailure failed = header ? check(*header, memory->bytes())
                                : failure(ShareStatus::kCorrupt, "it is smaller than any region");
@@ -120,7 +113,9 @@ Region::Attached Region::enter(std::unique_ptr<SharedMemory> memory, const Machi
   SharedMemory* shared = memory.get();
   const std::shared_ptr<Region> region(
       new Region(std::move(memory), *header, machine.clockAheadNs.value_or(0)));
-  auto member = Membership::join(region->members(), Layout::kMaxMembers, shared, machine);
+  const bool isTool = role == Role::kTool;
+  auto member = Membership::join(region->members(), isTool ? Member::kMax : 0,
+                                 isTool ? Member::kPlaces : Member::kMax, shared, machine);
   shared->leaveGate();
   if (!member) return {nullptr, std::nullopt, failure(ShareStatus::kFull, {})};
   return {region, std::move(member), {}};
@@ -136,7 +131,7 @@ Region::Attached Region::create(const std::string& name, const RegionSpec& spec,
   failed = made.memory->enterGate(false);
   if (failed.status == ShareStatus::kOk) failed = made.memory->publish(name);
   if (failed.status != ShareStatus::kOk) return {nullptr, std::nullopt, failed};
-  return enter(std::move(made.memory), machine);
+  return enter(std::move(made.memory), machine, Role::kMember);
 }
 
 Region::Attached Region::openOrCreate(const std::string& name, const RegionSpec& spec) {
@@ -151,7 +146,7 @@ Region::Attached Region::openOrCreate(const std::string& name, const RegionSpec&
   return {nullptr, std::nullopt, failure(ShareStatus::kBusy, "it comes and goes all the time")};
 }
 
-Region::Attached Region::open(const std::string& name) {
+Region::Attached Region::open(const std::string& name, Role role) {
   const Machine machine = Machine::self();
   for (;;) {
     SharedMemory::Result found = SharedMemory::open(name);
@@ -166,23 +161,12 @@ Region::Attached Region::open(const std::string& name) {
     }
     if (ShareFailure failed = memory.enterGate(false); failed.status != ShareStatus::kOk)
       return {nullptr, std::nullopt, failed};
-    if (memory.isNamed(name)) return enter(std::move(found.memory), machine);
+    if (memory.isNamed(name)) return enter(std::move(found.memory), machine, role);
   }
 }
 
 ShareFailure Region::remove(const std::string& name, bool force) {
-  SharedMemory::Result found = SharedMemory::open(name);
-  if (found.failure.status == ShareStatus::kCorrupt) return SharedMemory::unlinkCorrupt(name);
-  if (!found.memory) return found.failure;
-  ShareFailure failed = found.memory->enterGate(true);
-  if (failed.status != ShareStatus::kOk) return failed;
-  if (!force && hasMembers(*found.memory)) {
-    failed = failure(ShareStatus::kBusy, "processes are attached to it");
-  } else if (found.memory->isNamed(name)) {
-    failed = found.memory->unlink(name);
-  }
-  found.memory->leaveGate();
-  return failed;
+  return SharedMemory::remove(name, Member::kMax, force);
 }
 
 }  // namespace sluice

@@ -23,6 +23,11 @@ struct RegionSpec {
   PolicySpec base;
 };
 
+enum class Role : std::uint8_t {
+  kMember,
+  kTool,  // looks into it; not listed, and has places of its own
+};
+
 class Region {
  public:
   struct Attached;
@@ -34,10 +39,11 @@ class Region {
   // `policies`. One from before the machine's last start is replaced.
   static Attached openOrCreate(const std::string& name, const RegionSpec& spec);
   // The shared region of that name, if there is one.
-  static Attached open(const std::string& name);
+  static Attached open(const std::string& name, Role role = Role::kMember);
   // One more member for a private region.
   static Attached attach(std::shared_ptr<Region> region);
-  // Takes the name of a shared region away. kBusy if somebody is attached, unless `force`.
+  // Takes the name of a shared region away, or of anything else of this user that has it. kBusy if somebody
+  // is attached, unless `force`.
   static ShareFailure remove(const std::string& name, bool force);
 
   Region(const Region&) = delete;
@@ -66,7 +72,7 @@ class Region {
   }
   SharedMemory* shared() const;
 
-  static Attached enter(std::unique_ptr<SharedMemory> memory, const Machine& machine);
+  static Attached enter(std::unique_ptr<SharedMemory> memory, const Machine& machine, Role role);
   static Attached create(const std::string& name, const RegionSpec& spec, const Machine& machine);
 
   std::variant<Memory, std::unique_ptr<SharedMemory>> memory_;

@@ -181,8 +181,8 @@ std::vector<std::string> SharedMemory::list() {
 }
 
 SharedMemory::~SharedMemory() {
-  munmap(base_, bytes_);
-  close(file_);
+  if (base_ != nullptr) munmap(base_, bytes_);
+  if (file_ >= 0) close(file_);
 }
 
 ShareFailure SharedMemory::publish(const std::string& name) {
@@ -204,12 +204,24 @@ ShareFailure SharedMemory::unlink(const std::string& name) {
   return systemFailure(pathOf(name).c_str(), errno);
 }
 
-ShareFailure SharedMemory::unlinkCorrupt(const std::string& name) {
+ShareFailure SharedMemory::remove(const std::string& name, unsigned places, bool force) {
+  const std::string path = pathOf(name);
   struct stat facts;
-  if (lstat(pathOf(name).c_str(), &facts) == 0 && facts.st_uid != geteuid())
+  if (lstat(path.c_str(), &facts) != 0) {
+    return errno == ENOENT ? failure(ShareStatus::kNotFound, {}) : systemFailure(path.c_str(), errno);
+  }
+  if (facts.st_uid != geteuid())
     return failure(ShareStatus::kForeign, "it belongs to user " + std::to_string(facts.st_uid));
-  if (::unlink(pathOf(name).c_str()) == 0) return {};
-  return systemFailure(pathOf(name).c_str(), errno);
+  // Not mapped: it may be no region. A link, or what cannot be opened, has no members.
+  const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  SharedMemory opened(file, nullptr, 0);
+  ShareFailure failed = file < 0 ? ShareFailure{} : opened.enterGate(true);
+  for (unsigned place = 0; file >= 0 && place < places && failed.status == ShareStatus::kOk; ++place) {
+    if (opened.isLockedByOther(place)) failed = failure(ShareStatus::kBusy, "processes are attached to it");
+  }
+  if (failed.status != ShareStatus::kOk && !force) return failed;
+  if (file >= 0 && !opened.isNamed(name)) return failure(ShareStatus::kNotFound, {});
+  return opened.unlink(name);
 }
 
 bool SharedMemory::tryLock(unsigned place) { return lockPlace(file_, place, F_WRLCK); }
@@ -299,7 +311,7 @@ SharedMemory::~SharedMemory() { (void)file_; }
 ShareFailure SharedMemory::publish(const std::string&) { return unsupported(); }
 bool SharedMemory::isNamed(const std::string&) const { return false; }
 ShareFailure SharedMemory::unlink(const std::string&) { return unsupported(); }
-ShareFailure SharedMemory::unlinkCorrupt(const std::string&) { return unsupported(); }
+ShareFailure SharedMemory::remove(const std::string&, unsigned, bool) { return unsupported(); }
 bool SharedMemory::tryLock(unsigned) { return false; }
 void SharedMemory::unlock(unsigned) {}
 bool SharedMemory::isLockedByOther(unsigned) const { return true; }

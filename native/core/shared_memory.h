@@ -45,8 +45,9 @@ class SharedMemory {
   static Result make(std::size_t bytes);
   // The memory of that name.
   static Result open(const std::string& name);
-  // Takes the name away from what is no memory of ours (`open` says kCorrupt), if it is this user's.
-  static ShareFailure unlinkCorrupt(const std::string& name);
+  // Takes the name away from whatever of this user has it, be it a region or not. kBusy if any of the first
+  // `places` is locked, or the gate cannot be had, unless `force`.
+  static ShareFailure remove(const std::string& name, unsigned places, bool force);
   // The names there are, of this user.
   static std::vector<std::string> list();
 

@@ -154,7 +154,7 @@ class Table {
       total.evictedLive += stripes_[i].evictedLive.load(std::memory_order_relaxed);
       total.refusedFull += stripes_[i].refusedFull.load(std::memory_order_relaxed);
     }
-    for (std::uint32_t i = 0; i < Layout::kMaxMembers; ++i) {
+    for (std::uint32_t i = 0; i < Member::kPlaces; ++i) {
       total.allowed += region_->members()[i].allowed.load(std::memory_order_relaxed);
       total.denied += region_->members()[i].denied.load(std::memory_order_relaxed);
     }

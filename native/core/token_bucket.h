@@ -281,13 +281,14 @@ class TokenBucket {
   }
 
   // What has been spent under one policy, as another sees it. A key that moves between tiers keeps the number
-  // of tokens it has spent. When the limiter's own policy is changed, a key keeps the number it has left, as
-  // far as the new bucket holds them: a higher limit hands out nothing.
+  // of tokens it has spent. When the limiter's own policy is changed, a key keeps what it has left if the new
+  // bucket is larger, so that nothing is handed out, and what it has spent if that is smaller, so that there
+  // and back again hands out nothing either.
   static std::uint64_t spentUnder(const Policy& to, const Policy& from, std::uint64_t units) {
-    if (!from.isBase || !to.isBase || units == 0)
-      return mulDivCeil(units, to.unitsPerToken, from.unitsPerToken, kMaxUnits);
-    const std::uint64_t left = saturatingSub(from.capacity, units);
-    return saturatingSub(to.capacity, mulDivFloor(left, to.unitsPerToken, from.unitsPerToken, kMaxUnits));
+    const std::uint64_t spent = mulDivCeil(units, to.unitsPerToken, from.unitsPerToken, kMaxUnits);
+    if (!from.isBase || !to.isBase || units == 0) return spent;
+    const std::uint64_t larger = saturatingSub(to.burst, from.burst) * to.unitsPerToken;
+    return std::min(spent + larger, to.capacity);
   }
 
   static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent) {

@@ -1,5 +1,5 @@
-// A system without shared memory that we know how to use: everything that needs it says so, and private tables
-// work.
+// A system without shared memory that we know how to use: everything that needs it says so, and private
+// tables work.
 #define SLUICE_WITHOUT_SHARED_MEMORY
 
 #include "core/memory.cc"

@@ -1,0 +1,115 @@
+import { readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+
+/** Where shared limiters live. */
+export const FOLDER = '/dev/shm'
+
+/** The words of a region's header, in order (native/core/layout.h). */
+const HEADER = [
+  'magic',
+  'layoutVersion',
+  'bytes',
+  'algorithm',
+  'maxKeys',
+  'windowNs',
+  'maxLimit',
+  'alignToEpoch',
+  ...['seed0', 'seed1', 'seed2', 'seed3'],
+  ...['userClock', 'originNs', 'originUs', 'phaseNs'],
+  ...['bootId0', 'bootId1', 'createdEpochMs', 'checksum'],
+] as const
+export type HeaderField = (typeof HEADER)[number]
+
+/** Where the places of those who are attached begin and end: what an attempt to attach may touch. */
+export const MEMBERS = { start: 33_088, end: 33_088 + 1024 * 64 } as const
+
+const given: string[] = []
+
+/** A name that nobody else uses, with that before it. */
+export function freshName(start = ''): string {
+  const name = `${start}test-${process.pid}-${String(given.length).padStart(4, "0")}-${Date.now().toString(36)}`
+  given.push(name)
+  return name
+}
+
+/** Removes whatever was made under the names given so far. For `afterEach`. */
+export function removeRegions(): void {
+  for (const name of given) rmSync(fileOf(name), { recursive: true, force: true })
+}
+
+/** What this process has made under such names and not removed. */
+export function regionsLeft(): string[] {
+  return readdirSync(FOLDER).filter((file) => file.includes(`test-${process.pid}-`))
+}
+
+export function fileOf(name: string): string {
+  return `${FOLDER}/sluice.${name}`
+}
+
+/** A region's bytes, without the places of those who are attached. */
+export function contentOf(name: string): Buffer {
+  const bytes = readFileSync(fileOf(name))
+  return bytes.fill(0, MEMBERS.start, MEMBERS.end)
+}
+
+export function readHeader(bytes: Buffer, field: HeaderField): bigint {
+  return bytes.readBigUInt64LE(8 * HEADER.indexOf(field))
+}
+
+/** Changes one field of a region's header, without mending the checksum. */
+export function writeHeader(bytes: Buffer, field: HeaderField, value: bigint): void {
+  bytes.writeBigUInt64LE(BigInt.asUintN(64, value), 8 * HEADER.indexOf(field))
+}
+
+/** Makes the checksum right again: SipHash-1-3 of one word after the other, each keyed with those before it. */
+export function mendChecksum(bytes: Buffer): void {
+  const magic = readHeader(bytes, 'magic')
+  let sum = 0n
+  for (const field of HEADER.slice(0, -1)) sum = siphash(magic, sum, readHeader(bytes, field as HeaderField))
+  writeHeader(bytes, 'checksum', sum)
+}
+
+function siphash(k0: bigint, k1: bigint, word: bigint): bigint {
+  const u64 = (value: bigint): bigint => BigInt.asUintN(64, value)
+  const rotate = (value: bigint, bits: bigint): bigint => u64((value << bits) | (value >> (64n - bits)))
+  let [v0, v1] = [k0 ^ 0x736f6d6570736575n, k1 ^ 0x646f72616e646f6dn]
+  let [v2, v3] = [k0 ^ 0x6c7967656e657261n, k1 ^ 0x7465646279746573n ^ word]
+  for (let round = 0; round < 4; round++) {
+    v0 = u64(v0 + v1)
+    v1 = rotate(v1, 13n) ^ v0
+    v0 = rotate(v0, 32n)
+    v2 = u64(v2 + v3)
+    v3 = rotate(v3, 16n) ^ v2
+    v0 = u64(v0 + v3)
+    v3 = rotate(v3, 21n) ^ v0
+    v2 = u64(v2 + v1)
+    v1 = rotate(v1, 17n) ^ v2
+    v2 = rotate(v2, 32n)
+    if (round === 0) [v0, v2] = [v0 ^ word, v2 ^ 0xffn]
+  }
+  return v0 ^ v1 ^ v2 ^ v3
+}
+
+/** Puts those bytes where the region of that name would be. */
+export function plant(name: string, bytes: Buffer): void {
+  writeFileSync(fileOf(name), bytes, { mode: 0o600 })
+}
+
+/** What this process holds of shared regions: open files and mappings. */
+export function held(): { files: number; mappings: number } {
+  const files = readdirSync('/proc/self/fd').map((file) => targetOf(`/proc/self/fd/${file}`))
+  const mappings = readFileSync('/proc/self/maps', 'utf8').split('\n')
+  return { files: files.filter(isRegion).length, mappings: mappings.filter(isRegion).length }
+}
+
+/** A region keeps its path there when its name is gone; one that never had a name shows as a number. */
+function isRegion(path: string): boolean {
+  return path.includes(`${FOLDER}/sluice.`) || path.includes(`${FOLDER}/#`)
+}
+
+function targetOf(link: string): string {
+  try {
+    return readlinkSync(link)
+  } catch {
+    return ''
+  }
+}
