@@ -20,7 +20,17 @@ const coreExceptions = new Map([
   ['memory.cc', ['sys/mman.h']],
   [
     'shared_memory.cc',
-    ['dirent.h', 'errno.h', 'fcntl.h', 'sys/mman.h', 'sys/stat.h', 'sys/statvfs.h', 'time.h', 'unistd.h'],
+    [
+      'dirent.h',
+      'errno.h',
+      'fcntl.h',
+      'sys/file.h',
+      'sys/mman.h',
+      'sys/stat.h',
+      'sys/statvfs.h',
+      'time.h',
+      'unistd.h',
+    ],
   ],
   ['clock.h', ['time.h']],
 ])

@@ -41,8 +41,8 @@ export interface LimiterOptions extends PolicyOptions {
   /**
    * Where the time comes from: a `ManualClock`, or a function that returns milliseconds. `() => Date.now()` obeys fake
    * timers (plain `Date.now` is taken as it is now, before they replace it). Default: the machine's monotonic clock, which no change of the date can move. A clock may step
-   * back: up to 10 s are waited out; after a longer step time goes on with the clock, from where it stands. Who shares
-   * a limiter that has a clock must bring one that shows the same time.
+   * back: up to 10 s are waited out; after a longer step time goes on with the clock, from where it stands. Those who
+   * share a limiter that has a clock must bring clocks that show the same time, and do not step back further than that.
    */
   clock?: ManualClock | ClockFunction
 }

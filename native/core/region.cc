@@ -136,7 +136,12 @@ Region::Attached Region::create(const std::string& name, const RegionSpec& spec,
 
 Region::Attached Region::openOrCreate(const std::string& name, const RegionSpec& spec) {
   const Machine machine = Machine::self();
-  // Every round but the last one ends because somebody else was faster.
+  {
+    Attached found = open(name);
+    if (found.failure.status != ShareStatus::kNotFound) return found;
+  }
+  const MakersTurn turn;
+  // Every round but the last one ends because somebody else was faster, who did not wait for their turn.
   for (int round = 0; round < 1000; ++round) {
     Attached found = open(name);
     if (found.failure.status != ShareStatus::kNotFound) return found;

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -214,6 +215,7 @@ ShareFailure SharedMemory::remove(const std::string& name, unsigned places, bool
     return failure(ShareStatus::kForeign, "it belongs to user " + std::to_string(facts.st_uid));
   // Not mapped: it may be no region. A link, or what cannot be opened, has no members.
   const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (file < 0 && errno == ENOENT) return failure(ShareStatus::kNotFound, {});
   SharedMemory opened(file, nullptr, 0);
   ShareFailure failed = file < 0 ? ShareFailure{} : opened.enterGate(true);
   for (unsigned place = 0; file >= 0 && place < places && failed.status == ShareStatus::kOk; ++place) {
@@ -248,6 +250,16 @@ ShareFailure SharedMemory::enterGate(bool exclusive) {
                  "a process that was about to attach to it, or to remove it, has been stopped half-way");
 }
 void SharedMemory::leaveGate() { lockPlace(file_, kGate, F_UNLCK); }
+
+MakersTurn::MakersTurn() : folder_(::open(kFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  const timespec pause = {0, 1'000'000};
+  for (int tries = 0; tries < 5'000 && flock(folder_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+       ++tries)
+    nanosleep(&pause, nullptr);
+}
+MakersTurn::~MakersTurn() {
+  if (folder_ >= 0) close(folder_);
+}
 
 namespace {
 
@@ -317,6 +329,8 @@ void SharedMemory::unlock(unsigned) {}
 bool SharedMemory::isLockedByOther(unsigned) const { return true; }
 ShareFailure SharedMemory::enterGate(bool) { return unsupported(); }
 void SharedMemory::leaveGate() {}
+MakersTurn::MakersTurn() : folder_(-1) {}
+MakersTurn::~MakersTurn() { (void)folder_; }
 Machine Machine::self() { return {}; }
 
 }  // namespace sluice

@@ -86,6 +86,20 @@ class SharedMemory {
   std::size_t bytes_;
 };
 
+// Held while one makes memory and gives it its name. Who starts together with others waits for its turn,
+// finds the name taken, and does not need the room for memory that nobody wants. Waits some seconds at most:
+// who goes without it needs more room, that is all.
+class MakersTurn {
+ public:
+  MakersTurn();
+  ~MakersTurn();
+  MakersTurn(const MakersTurn&) = delete;
+  MakersTurn& operator=(const MakersTurn&) = delete;
+
+ private:
+  int folder_;
+};
+
 // What a process must know about the machine to share time and liveness with others.
 struct Machine {
   std::array<std::uint64_t, 2> bootId{};
