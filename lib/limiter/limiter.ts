@@ -6,6 +6,7 @@ import type { ClockFunction, ManualClock } from '../time/clock'
 import { Core } from './core'
 import type { LimiterHandle } from './handle'
 import type { LimiterOptions } from './options'
+import { removeShared } from './regions'
 import { type LimiterStats, readStats } from './stats'
 import { LimiterView } from './view'
 
@@ -57,6 +58,18 @@ export class Limiter extends LimiterView {
   /** @internal For tools: not counted as a user of the shared limiter. */
   static attachTool(name: string, options: AttachOptions = {}): Limiter {
     return new Limiter(Core.attach(name, options, true) as unknown as LimiterOptions)
+  }
+
+  /**
+   * Takes the name away from a shared limiter: the next to ask for it makes a new one, in which nobody has spent anything.
+   * For tests, and for what nobody uses any more.
+   * @param options `force`: also if limiter objects are attached to it; they go on with the old one, by themselves
+   * @throws TypeError ERR_SLUICE_OPTION_TYPE; RangeError ERR_SLUICE_OPTION_RANGE, ERR_SLUICE_SHARED_NOT_FOUND,
+   * ERR_SLUICE_SHARED_BUSY if any is attached, ERR_SLUICE_SHARED_OWNER
+   */
+  static remove(name: string, options: { force?: boolean } = {}): void {
+    const { force } = checkObject('options', options, ['force'])
+    removeShared(name, force === true)
   }
 
   /** What stands for this limiter in a message to another thread, for `Limiter.attach`. */

@@ -11,5 +11,5 @@ export function sharedNames(): string[] {
  * @throws RangeError ERR_SLUICE_SHARED_BUSY if anybody has it attached, unless `force`; ERR_SLUICE_SHARED_NOT_FOUND
  */
 export function removeShared(name: string, force: boolean): void {
-  loadNative().removeShared(checkName('NAME', name), force)
+  loadNative().removeShared(checkName('name', name), force)
 }
