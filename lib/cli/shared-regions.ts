@@ -54,7 +54,7 @@ export function regionFacts({ name, limiter, hasOwnClock }: OpenRegion): RegionF
 /** Takes the name away. Throws RangeError ERR_SLUICE_SHARED_BUSY if processes are attached, unless `force`. */
 export function removeRegion(name: string, force: boolean): void {
   try {
-    removeShared(name, force)
+    removeShared(checkName('NAME', name), force)
   } catch (error) {
     throw withNearestName(error, name)
   }

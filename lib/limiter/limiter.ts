@@ -5,7 +5,7 @@ import type { Algorithm, PolicyOptions, PolicyVariant } from '../policy/policy'
 import type { ClockFunction, ManualClock } from '../time/clock'
 import { Core } from './core'
 import type { LimiterHandle } from './handle'
-import type { LimiterOptions } from './options'
+import { checkName, type LimiterOptions } from './options'
 import { removeShared } from './regions'
 import { type LimiterStats, readStats } from './stats'
 import { LimiterView } from './view'
@@ -69,7 +69,7 @@ export class Limiter extends LimiterView {
    */
   static remove(name: string, options: { force?: boolean } = {}): void {
     const { force } = checkObject('options', options, ['force'])
-    removeShared(name, force === true)
+    removeShared(checkName('name', name), force === true)
   }
 
   /** What stands for this limiter in a message to another thread, for `Limiter.attach`. */

@@ -1,5 +1,4 @@
 import { loadNative } from '../native/load'
-import { checkName } from './options'
 
 /** The names of this user's shared limiters, in order. */
 export function sharedNames(): string[] {
@@ -11,5 +10,5 @@ export function sharedNames(): string[] {
  * @throws RangeError ERR_SLUICE_SHARED_BUSY if anybody has it attached, unless `force`; ERR_SLUICE_SHARED_NOT_FOUND
  */
 export function removeShared(name: string, force: boolean): void {
-  loadNative().removeShared(checkName('name', name), force)
+  loadNative().removeShared(name, force)
 }
