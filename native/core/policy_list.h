@@ -48,13 +48,13 @@ class PolicyList {
 
   // Which one is the limiter's own.
   std::uint32_t base() const {
-    // Relaxed: the index says all; who does not know the policy yet reads `size` first.
-    return base_.load(std::memory_order_relaxed) & (kMax - 1);
+    // Acquire: a `size` that is read next counts this policy.
+    return base_.load(std::memory_order_acquire) & (kMax - 1);
   }
   void setBase(std::uint32_t index) {
     crashPoint();
-    // Relaxed: likewise.
-    base_.store(index, std::memory_order_relaxed);
+    // Release: who sees the index sees that the policy is there.
+    base_.store(index, std::memory_order_release);
   }
 
   // The first policy, of memory that nobody else can see yet.
