@@ -6,8 +6,8 @@
  *    result is exact (`isBucketExactAt`). Elsewhere a level is off by less than what refills in one step
  *    (`stepTokens`), either way; what has
  *    refilled since a charge that is refunded is rounded up, by less than two.
- * 2. Tiers of a bucket. What was spent is rounded up to a step of the policy that asks, so moving between tiers never
- *    mints (`roundedByMove`). Whole tokens stay exact.
+ * 2. Tiers of a bucket, and changes of its policy. What was spent is rounded up to a step of the policy that asks, so that
+ *    moving never mints (`roundedByMove`). Whole tokens stay exact.
  * 3. Blocks. What a bucket will still miss, or a window has counted, when its block ends is kept as a short number,
  *    rounded up each time it is written (`roundedByBlock`, `countRoundedByBlock`): to a 1024th of a token, or by less
  *    than a 2048th of the amount. So a key comes out of a block with slightly less than it should, never with more.

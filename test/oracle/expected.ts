@@ -16,6 +16,8 @@ export interface OraclePolicy {
   /** The most that can be spent at once: the burst of a token bucket, the limit of a window. */
   capacity: bigint
   align: 'first-request' | 'epoch'
+  /** True if it is, or was, the limiter's own; false of a tier. */
+  isBase: boolean
 }
 
 /** What a Decision must say. 'either' stands only where the engine may round (see bounds.ts). */
@@ -32,7 +34,7 @@ export interface Expected {
 /** One key under one algorithm. `witness` is what the engine answered; it counts only where the answer is open. */
 export interface KeyModel {
   consume(nowUs: bigint, cost: bigint, policy: OraclePolicy, witness: boolean): Expected
-  peek(nowUs: bigint, policy: OraclePolicy): Expected
+  peek(nowUs: bigint, policy: OraclePolicy, witness: boolean): Expected
   refund(
     nowUs: bigint,
     tokens: bigint,

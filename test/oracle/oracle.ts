@@ -36,14 +36,16 @@ export interface OracleOptions {
 export class Oracle {
   readonly #clock: ClockModel
   readonly #keys = new Map<string, KeyModel>()
-  readonly #base: OraclePolicy
+  #base: OraclePolicy
+  /** The widest policy that the table was made for. */
+  readonly #widest: OraclePolicy
   readonly #tiers = new Map<string, OraclePolicy>()
   readonly #readingUs: 1 | 1000
   readonly #msOriginUs: bigint
 
   constructor(settings: OracleSettings, { startMs = 0, readingUs = 1 }: OracleOptions = {}) {
     this.#clock = new ClockModel(startMs)
-    this.#base = toOraclePolicy(settings)
+    this.#base = baseOf(settings)
     const wholeMsWindow = this.#base.windowUs % US_PER_MS === 0n
     this.#readingUs = wholeMsWindow ? readingUs : 1
     const startUs = toUs(startMs)
@@ -52,6 +54,7 @@ export class Oracle {
     for (const [name, tier] of Object.entries(settings.tiers ?? {})) {
       this.#tiers.set(name, toOraclePolicy(tierOf(settings, tier)))
     }
+    this.#widest = [...this.#tiers.values()].reduce((a, b) => (b.limit > a.limit ? b : a), this.#base)
   }
 
   /** `witness` is the engine's own decision, believed only where the oracle leaves it open. */
@@ -60,9 +63,9 @@ export class Oracle {
     return this.#model(key, nowUs).consume(nowUs, BigInt(cost), this.#policy(tier), witness)
   }
 
-  peek(atMs: number, key: string, tier?: string): Expected {
+  peek(atMs: number, key: string, tier?: string, witness = false): Expected {
     const nowUs = this.#clock.read(atMs)
-    return this.#model(key, nowUs).peek(nowUs, this.#policy(tier))
+    return this.#model(key, nowUs).peek(nowUs, this.#policy(tier), witness)
   }
 
   refund(
@@ -94,12 +97,8 @@ export class Oracle {
 
   /** How many microseconds late a window may end. */
   get resetSlackUs(): bigint {
-    return this.#base.algorithm === 'token-bucket' || this.isExact ? 0n : windowStepUs(this.#widest())
-  }
-
-  /** True if every answer of this run is exact, blocks and tiers apart. */
-  get isExact(): boolean {
-    return [this.#base, ...this.#tiers.values()].every((policy) => isExactAt(policy, this.#readingUs))
+    if (this.#base.algorithm === 'token-bucket' || isExactAt(this.#widest, this.#readingUs)) return 0n
+    return windowStepUs(this.#widest)
   }
 
   /**
@@ -119,6 +118,11 @@ export class Oracle {
     const model = this.#keys.get(key)
     this.#keys.delete(key)
     return model?.isLive(nowUs) ?? false
+  }
+
+  /** Changes the limiter's own policy. See `TokenBucketModel` for what a key makes of it; a window keeps its count. */
+  setPolicy(settings: OracleSettings): void {
+    this.#base = baseOf(settings)
   }
 
   #policy(tier: string | undefined): OraclePolicy {
@@ -141,14 +145,14 @@ export class Oracle {
     return new TokenBucketModel(nowUs, this.#base, (policy) => this.slackOf(policy))
   }
 
-  #widest(): OraclePolicy {
-    return [...this.#tiers.values()].reduce((a, b) => (b.limit > a.limit ? b : a), this.#base)
-  }
-
   /** How many tokens a level of this policy may be off at this run's clock readings. */
   slackOf(policy: OraclePolicy): Rational {
     return isExactAt(policy, this.#readingUs) ? Rational.ZERO : stepTokens(policy)
   }
+}
+
+function baseOf(settings: OracleSettings): OraclePolicy {
+  return { ...toOraclePolicy(settings), isBase: true }
 }
 
 function tierOf(settings: OracleSettings, tier: TierSettings): OracleSettings {
@@ -165,5 +169,6 @@ export function toOraclePolicy(settings: OracleSettings): OraclePolicy {
     windowUs: toUs(windowMs),
     capacity: BigInt(algorithm === 'token-bucket' ? (burst ?? limit) : limit),
     align: align ?? 'first-request',
+    isBase: false,
   }
 }

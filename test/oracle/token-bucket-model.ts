@@ -35,6 +35,7 @@ export class TokenBucketModel implements KeyModel {
 
   consume(nowUs: bigint, cost: bigint, policy: OraclePolicy, witness: boolean): Expected {
     this.#advance(nowUs)
+    this.#carryOver(policy)
     const verdict = this.#judge(nowUs, cost, policy)
     const admitted = verdict.allowed === 'either' ? witness : verdict.allowed
     if (verdict.allowed === 'either') this.#learn(cost, policy, admitted)
@@ -44,9 +45,21 @@ export class TokenBucketModel implements KeyModel {
     return { ...after, allowed: verdict.allowed, reason: verdict.reason }
   }
 
-  peek(nowUs: bigint, policy: OraclePolicy): Expected {
+  peek(nowUs: bigint, policy: OraclePolicy, witness: boolean): Expected {
     this.#advance(nowUs)
-    return this.#judge(nowUs, 1n, policy)
+    const before = { spent: this.#spent, draining: this.#draining }
+    const resetAfterUs = this.#untilFull(policy, nowUs)
+    if (!this.#carryOver(policy)) return this.#judge(nowUs, 1n, policy)
+    const verdict = this.#judge(nowUs, 1n, policy)
+    const allowed = verdict.allowed === 'either' ? witness : verdict.allowed
+    if (!allowed) {
+      if (verdict.allowed === 'either') this.#learn(1n, policy, false)
+      return verdict
+    }
+    // Only a call that spends, or is refused, moves a key to the limiter's new policy.
+    this.#spent = before.spent
+    this.#draining = before.draining
+    return { ...verdict, resetAfterUs }
   }
 
   refund(nowUs: bigint, tokens: bigint, chargedAgoUs: bigint): Range<bigint> {
@@ -135,6 +148,21 @@ export class TokenBucketModel implements KeyModel {
     this.#untouched = false
   }
 
+  /**
+   * Moves a key that the limiter's own policy drains to what that policy has become. False if there is nothing to move.
+   */
+  #carryOver(policy: OraclePolicy): boolean {
+    if (this.#blockedUntilUs !== undefined || !this.#isFromFormer(policy)) return false
+    this.#spent = this.#afterMoveTo(policy)
+    this.#draining = { fastest: policy, slowest: policy }
+    return true
+  }
+
+  #isFromFormer(policy: OraclePolicy): boolean {
+    const { fastest, slowest } = this.#draining
+    return policy.isBase && fastest.isBase && slowest.isBase && (fastest !== policy || slowest !== policy)
+  }
+
   #rewriteBlock(): void {
     if (this.#blockedUntilUs === undefined) return
     this.#spent = roundedByBlock(this.#spent, this.#draining.fastest)
@@ -159,7 +187,13 @@ export class TokenBucketModel implements KeyModel {
   /** What is spent, if `policy` charges now: rounded up to one of its steps if another policy charged last. */
   #afterMoveTo(policy: OraclePolicy): Range<Rational> {
     const { fastest, slowest } = this.#draining
-    return policy === fastest && policy === slowest ? this.#spent : roundedByMove(this.#settled(), policy)
+    if (policy === fastest && policy === slowest) return this.#spent
+    if (!this.#isFromFormer(policy)) return roundedByMove(this.#settled(), policy)
+    const { lo, hi } = this.#settled()
+    const capacities = [fastest.capacity, slowest.capacity].map((capacity) => Rational.of(capacity))
+    const spents = [lo, hi].map((spent) => capacities.map((capacity) => spentAfter(spent, capacity, policy)))
+    const [least, most] = spents as [Rational[], Rational[]]
+    return roundedByMove({ lo: least.reduce(smaller), hi: most.reduce(larger) }, policy)
   }
 
   /** What is spent, with the steps of the policies that drained it so far: another policy's do not undo theirs. */
@@ -167,6 +201,11 @@ export class TokenBucketModel implements KeyModel {
     const slack = this.#gridSlack(this.#draining.slowest)
     const { lo, hi } = this.#spent
     return { lo: larger(ZERO, lo.minus(slack)), hi: hi.plus(slack) }
+  }
+
+  #untilFull(policy: OraclePolicy, nowUs: bigint): Range<bigint> {
+    // A key that has not moved yet goes on under its former policy.
+    return this.#untilSpentIs(ZERO, this.#isFromFormer(policy) ? this.#draining.slowest : policy, nowUs)
   }
 
   /** What is spent as `policy` sees it, with all that the engine may round. */
@@ -194,7 +233,7 @@ export class TokenBucketModel implements KeyModel {
       limit: policy.capacity,
       remaining: { lo: levelOf(seen.hi), hi: levelOf(seen.lo) },
       retryAfterUs: exactly(0n),
-      resetAfterUs: this.#untilSpentIs(ZERO, policy, nowUs),
+      resetAfterUs: this.#untilFull(policy, nowUs),
     }
     if (this.#blockedUntilUs !== undefined) return blocked(verdict, this.#blockedUntilUs - nowUs)
     if (cost > policy.capacity)
@@ -217,6 +256,16 @@ function blocked(verdict: Expected, untilEndUs: bigint): Expected {
     retryAfterUs: exactly(untilEndUs),
     resetAfterUs: { lo: largerInt(lo, untilEndUs), hi: largerInt(hi, untilEndUs) },
   }
+}
+
+/**
+ * What `spent` of a bucket of `capacity` is when the limiter's policy becomes `to`. In a larger bucket what is left stays
+ * the same, in a smaller one what is spent, as far as it goes in; a full bucket stays full.
+ */
+function spentAfter(spent: Rational, capacity: Rational, to: OraclePolicy): Rational {
+  if (spent.isZero()) return spent
+  const newCapacity = Rational.of(to.capacity)
+  return smaller(newCapacity, spent.plus(larger(ZERO, newCapacity.minus(capacity))))
 }
 
 /** The rates of `draining`, and that of `policy`. */

@@ -1,5 +1,5 @@
 import { type BatchResult, type Decision, Limiter } from '../../lib/index'
-import type { OracleSettings } from '../oracle/oracle'
+import type { OracleSettings, TierSettings } from '../oracle/oracle'
 import type { Cost, Move, Op, Schedule, Step } from './schedules'
 
 const CENTURY_US = 100 * 365 * 86_400_000_000
@@ -17,6 +17,7 @@ export type Event = { atMs: number; key: string; tier: string | undefined } & (
   | { op: 'penalize'; tokens: number; answer: number }
   | { op: 'block'; ms: number }
   | { op: 'reset'; answer: boolean }
+  | { op: 'set-policy'; policy: TierSettings }
 )
 
 type View = Pick<
@@ -26,7 +27,8 @@ type View = Pick<
 
 /** Runs a schedule against a real limiter and reports every call, with a peek after each. */
 export class Driver {
-  readonly #limiter: Limiter
+  readonly #users: Limiter[]
+  #turn = 0
   readonly #tierNames: (string | undefined)[]
   readonly #readingUs: number
   readonly #startUs: number
@@ -35,22 +37,27 @@ export class Driver {
   /** The last decision, and when it was made. */
   #last: { atUs: number; decision: Decision } | undefined
 
-  constructor(policy: OracleSettings, { startUs, readingUs }: Omit<Schedule, 'steps'>) {
+  /** @param userCount how many are attached to the limiter, to make the calls by turns */
+  constructor(policy: OracleSettings, { startUs, readingUs }: Omit<Schedule, 'steps'>, userCount = 1) {
     this.#readingUs = readingUs
     this.#startUs = startUs
     this.#nowUs = startUs
     this.#tierNames = [undefined, ...Object.keys(policy.tiers ?? {})]
-    this.#limiter = new Limiter({ ...withoutUndefined(policy), maxKeys: 64, clock: () => this.#nowUs / 1000 })
+    const clock = (): number => this.#nowUs / 1000
+    const limiter = new Limiter({ ...withoutUndefined(policy), maxKeys: 64, clock })
+    const others = Array.from({ length: userCount - 1 }, () => Limiter.attach(limiter.handle(), { clock }))
+    this.#users = [limiter, ...others]
   }
 
   run(steps: Step[], report: (event: Event) => void): void {
     for (const { move, op, key, tier: tierIndex } of steps) {
       this.#move(move)
+      this.#turn++
       const tier = this.#tierNames[tierIndex % this.#tierNames.length]
       const where = { atMs: this.#nowUs / 1000, key, tier }
       for (const event of [this.#operate(op, where), this.#peek(where)]) report(event)
     }
-    this.#limiter.close()
+    for (const user of this.#users) user.close()
   }
 
   #peek(where: { atMs: number; key: string; tier: string | undefined }): Event {
@@ -64,6 +71,10 @@ export class Driver {
     const view = this.#view(tier)
     if (op.op === 'peek') return this.#peek(where)
     if (op.op === 'reset') return { ...where, op: op.op, answer: view.reset(key) }
+    if (op.op === 'set-policy') {
+      this.#user.setPolicy(op.policy)
+      return { ...where, op: op.op, policy: op.policy }
+    }
     if (op.op === 'block') {
       view.block(key, op.us / 1000)
       return { ...where, op: op.op, ms: op.us / 1000 }
@@ -90,14 +101,20 @@ export class Driver {
     }
   }
 
+  get #user(): Limiter {
+    return this.#users[this.#turn % this.#users.length] as Limiter
+  }
+
   #view(tier: string | undefined): View {
-    return tier === undefined ? this.#limiter : this.#limiter.tier(tier)
+    return tier === undefined ? this.#user : this.#user.tier(tier)
   }
 
   /** Moves the clock to the first reading at or after the move's target. */
   #move(move: Move): void {
     const targetUs = this.#onGrid(this.#target(move))
     if (targetUs - this.#startUs <= LONGEST_RUN_US) this.#nowUs = targetUs
+    // A step back of the clock is made up for by each user itself, so all must see it.
+    if (this.#users.length > 1) for (const user of this.#users) user.peek('nobody')
   }
 
   #onGrid(us: number): number {

@@ -5,16 +5,18 @@ import { Driver, type Event, shownEvent } from './driver'
 import type { Schedule } from './schedules'
 
 /** Runs the engine and the oracle through the same schedule and throws where they part. */
-export function runInLockstep(policy: OracleSettings, schedule: Schedule): void {
+export function runInLockstep(policy: OracleSettings, schedule: Schedule, userCount = 1): void {
   const lockstep = new Lockstep(policy, schedule)
-  new Driver(policy, schedule).run(schedule.steps, (event) => lockstep.check(event))
+  new Driver(policy, schedule, userCount).run(schedule.steps, (event) => lockstep.check(event))
 }
 
 class Lockstep {
   readonly #oracle: Oracle
+  readonly #settings: OracleSettings
   readonly #trace: string[] = []
 
   constructor(policy: OracleSettings, { startUs, readingUs }: Schedule) {
+    this.#settings = policy
     this.#oracle = new Oracle(policy, { startMs: startUs / 1000, readingUs })
   }
 
@@ -46,6 +48,9 @@ class Lockstep {
       case 'reset':
         this.#flag(event.answer, this.#oracle.reset(atMs, key))
         break
+      case 'set-policy':
+        this.#oracle.setPolicy({ ...this.#settings, ...event.policy })
+        break
     }
   }
 
@@ -74,7 +79,7 @@ class Lockstep {
     if (!this.#oracle.adoptReset(atMs, key, answer.resetAfterMs)) {
       this.#fail('the window should end earlier, or not so early')
     }
-    this.#decision(answer, this.#oracle.peek(atMs, key, tier))
+    this.#decision(answer, this.#oracle.peek(atMs, key, tier, answer.allowed))
   }
 
   #decision(decision: Decision, expected: Expected): void {

@@ -1,4 +1,5 @@
 import * as fc from 'fast-check'
+import type { TierSettings } from '../oracle/oracle'
 import { logUniform } from './policies'
 
 /** How the clock moves before a step. Relative to the engine's last answer where it says so. */
@@ -19,6 +20,7 @@ export type Op =
   | { op: 'refund'; cost: Cost; agoUs: number }
   | { op: 'penalize'; cost: Cost }
   | { op: 'block'; us: number }
+  | { op: 'set-policy'; policy: TierSettings }
 
 export interface Step {
   move: Move

@@ -177,9 +177,20 @@ describe('stats', () => {
     expect(open({}).stats().maxKeys).toBe(1_000_000)
   })
 
+  test('a table knows when it was made', () => {
+    const before = Date.now()
+    const { createdEpochMs } = open({ maxKeys: 10 }).stats()
+    expect(createdEpochMs).toBeGreaterThanOrEqual(before - 20)
+    expect(createdEpochMs).toBeLessThanOrEqual(Date.now())
+  })
+
   test('the whole of it has these fields', () => {
-    const fields = ['allowed', 'bytes', 'capacity', 'denied', 'evictedLive', 'keys', 'maxKeys', 'refusedFull']
-    expect(Object.keys(open({ maxKeys: 10 }).stats()).sort()).toEqual(fields)
+    const counts = ['allowed', 'denied', 'evictedLive', 'keys', 'refusedFull']
+    const fields = [...counts, 'bytes', 'capacity', 'createdEpochMs', 'maxKeys'].sort()
+    const limiter = open({ maxKeys: 10 })
+    expect(Object.keys(limiter.stats()).sort()).toEqual(fields)
+    expect(Object.keys(limiter.stats({ perProcess: false })).sort()).toEqual(fields)
+    expect(Object.keys(limiter.stats({ perProcess: true })).sort()).toEqual([...fields, 'processes'].sort())
   })
 })
 

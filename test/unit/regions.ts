@@ -1,4 +1,14 @@
-import { readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 
 /** Where shared limiters live. */
 export const FOLDER = '/dev/shm'
@@ -19,14 +29,15 @@ const HEADER = [
 ] as const
 export type HeaderField = (typeof HEADER)[number]
 
+const PLACE_BYTES = 64
 /** Where the places of those who are attached begin and end: what an attempt to attach may touch. */
-export const MEMBERS = { start: 33_088, end: 33_088 + 1024 * 64 } as const
+export const MEMBERS = { start: 33_088, end: 33_088 + (1024 + 8) * PLACE_BYTES } as const
 
 const given: string[] = []
 
 /** A name that nobody else uses, with that before it. */
 export function freshName(start = ''): string {
-  const name = `${start}test-${process.pid}-${String(given.length).padStart(4, "0")}-${Date.now().toString(36)}`
+  const name = `${start}test-${process.pid}-${String(given.length).padStart(4, '0')}-${Date.now().toString(36)}`
   given.push(name)
   return name
 }
@@ -92,6 +103,16 @@ function siphash(k0: bigint, k1: bigint, word: bigint): bigint {
 /** Puts those bytes where the region of that name would be. */
 export function plant(name: string, bytes: Buffer): void {
   writeFileSync(fileOf(name), bytes, { mode: 0o600 })
+}
+
+/** Makes the locks of a table of one stripe look as if the member of that place held them: policies, keys, or both. */
+export function lockFor(name: string, place: number, locks: readonly ('policies' | 'keys')[]): void {
+  const offsets = { policies: 256, keys: MEMBERS.end }
+  const file = openSync(fileOf(name), 'r+')
+  const token = Buffer.alloc(8)
+  readSync(file, token, 0, 8, MEMBERS.start + place * PLACE_BYTES)
+  for (const lock of locks) writeSync(file, token, 0, 8, offsets[lock])
+  closeSync(file)
 }
 
 /** What this process holds of shared regions: open files and mappings. */
