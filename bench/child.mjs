@@ -9,10 +9,10 @@ import { measure } from './timing.mjs'
 
 const MAX_KEYS = 1_000_000
 
-/** @param {import('./jobs.mjs').TimeJob} job */
-function measureTime({ load, contender: name, operation, measureMs }) {
+/** @param {import('./jobs.mjs').TimeJob & { region?: string }} job */
+function measureTime({ load, contender: name, operation, measureMs, region }) {
   const { keyCount, fresh, policy } = LOADS[load]
-  const contender = makeContender(name, operation, policy, MAX_KEYS)
+  const contender = makeContender(name, operation, policy, MAX_KEYS, region)
   const pool = new KeyPool(keyCount, fresh)
   const maker = new KeyMaker()
   if (name !== 'floor') for (let i = 0; i < keyCount; i++) contender.allow(maker.make(i))
@@ -35,7 +35,12 @@ function measureTime({ load, contender: name, operation, measureMs }) {
   )
 }
 
-/** @param {import('./jobs.mjs').Job} job @returns {Promise<unknown>} */
+/**
+ * What is about threads and processes is loaded only if it is asked for: nothing more than needed shares a process with
+ * what is timed.
+ * @param {import('./jobs.mjs').Job & { region?: string }} job
+ * @returns {Promise<unknown>}
+ */
 async function run(job) {
   switch (job.kind) {
     case 'time':
@@ -46,6 +51,12 @@ async function run(job) {
       return measureHeap(job.contender, job.keyCount)
     case 'memory':
       return measureMemory(job.contender, job.keyCount)
+    case 'together':
+      return (await import('./together.mjs')).measureTogether(job)
+    case 'exact':
+      return (await import('./together.mjs')).checkExact(job)
+    case 'rival':
+      return (await import('./rivals.mjs')).measureRival(job)
   }
 }
 

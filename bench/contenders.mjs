@@ -15,19 +15,21 @@ import { BucketMap, CachedClock, WindowMap } from './hand-written.mjs'
  */
 
 /** @typedef {'allow' | 'consume' | 'consumeMany'} Operation */
-/** @typedef {'floor' | 'window-now' | 'window-cached' | 'bucket-now' | 'bucket-cached' | 'window' | 'bucket'} ContenderName */
+/** @typedef {'floor' | 'window-now' | 'window-cached' | 'bucket-now' | 'bucket-cached' | 'window' | 'bucket' | 'shared'} ContenderName */
 
 /**
  * @param {ContenderName} name
  * @param {Operation} operation
  * @param {Policy} policy
  * @param {number} maxKeys
+ * @param {string} [region] name for a shared limiter
  * @returns {Contender}
  */
-export function makeContender(name, operation, policy, maxKeys) {
+export function makeContender(name, operation, policy, maxKeys, region) {
   if (name === 'floor') return floor()
   if (name === 'window')
     return sluice(new Limiter({ ...policy, maxKeys, algorithm: 'fixed-window' }), operation)
+  if (name === 'shared') return sluice(new Limiter({ ...policy, maxKeys, shared: String(region) }), operation)
   if (name === 'bucket') return sluice(new Limiter({ ...policy, maxKeys }), operation)
   return handWritten(name, policy)
 }

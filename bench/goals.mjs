@@ -1,17 +1,12 @@
 // The project's goals, as ratios within one run, and whether this run meets them. A goal not met is no failure.
 
+import { atLeast, atMost } from './goal.mjs'
 import { ALGORITHMS, BASELINES } from './jobs.mjs'
-
-/** @typedef {import('./results.mjs').Results} Results */
+import { sharingGoals } from './sharing-goals.mjs'
 
 /**
- * @typedef {object} Goal
- * @property {string} row name of the job it is about
- * @property {string} text
- * @property {number} wanted
- * @property {'most' | 'least'} bound
- * @property {number} got
- * @property {boolean} isMet
+ * @typedef {import('./goal.mjs').Goal} Goal
+ * @typedef {import('./results.mjs').Results} Results
  */
 
 /** The goals whose figures were measured. @param {Results} results @returns {Goal[]} */
@@ -20,6 +15,7 @@ export function judge(results) {
     ...ALGORITHMS.flatMap((algorithm) => timeGoals(results, algorithm)),
     ...memoryGoals(results),
     ...heapGoals(results),
+    ...sharingGoals(results),
   ].filter((goal) => goal !== undefined)
 }
 
@@ -106,14 +102,4 @@ function heapGoals(results) {
   return [
     atMost('heap/bucket', 'longest pause of the garbage collector: times that with no keys', 1.2, ratio),
   ]
-}
-
-/** @param {string} row @param {string} text @param {number} wanted @param {number | undefined} got @returns {Goal | undefined} */
-function atMost(row, text, wanted, got) {
-  return got === undefined ? undefined : { row, text, wanted, bound: 'most', got, isMet: got <= wanted }
-}
-
-/** @param {string} row @param {string} text @param {number} wanted @param {number | undefined} got @returns {Goal | undefined} */
-function atLeast(row, text, wanted, got) {
-  return got === undefined ? undefined : { row, text, wanted, bound: 'least', got, isMet: got >= wanted }
 }

@@ -1,5 +1,7 @@
 // The list of what is measured. A job runs in a process of its own.
 
+import { sharingJobs } from './sharing-jobs.mjs'
+
 /** @typedef {import('./contenders.mjs').ContenderName} ContenderName */
 /** @typedef {import('./contenders.mjs').Operation} Operation */
 
@@ -47,25 +49,29 @@ export const ALGORITHMS = ['bucket', 'window']
  * @typedef {{ kind: 'dram', hugePages: boolean, measureMs: number }} DramJob
  * @typedef {{ kind: 'heap', contender: 'none' | 'bucket' | 'window-now', keyCount: number }} HeapJob
  * @typedef {{ kind: 'memory', contender: 'window' | 'bucket', keyCount: number }} MemoryJob
- * @typedef {TimeJob | DramJob | HeapJob | MemoryJob} Job
+ * @typedef {import('./sharing-jobs.mjs').TogetherJob | import('./sharing-jobs.mjs').ExactJob | import('./sharing-jobs.mjs').RivalJob} SharingJob
+ * @typedef {TimeJob | DramJob | HeapJob | MemoryJob | SharingJob} Job
  *
  * A job, its name, and how long it is guessed to take.
  * @typedef {{ name: string, job: Job, seconds: number }} Entry
  *
- * @typedef {{ rounds: number, heapRounds: number, measureMs: number, heapKeys: number, loads: LoadName[] }} Plan
+ * @typedef {{ isQuick: boolean, rounds: number, heapRounds: number, measureMs: number, heapKeys: number, raceLimit: number, loads: LoadName[] }} Plan
  */
 
 /** @type {Plan} */
 const full = {
+  isQuick: false,
   rounds: 4,
   heapRounds: 3,
   measureMs: 200,
   heapKeys: 5e6,
+  raceLimit: 1e6,
   loads: ['reused', 'fresh', '100k', '1m', 'idle', 'denied'],
 }
 /** @type {Plan} */
 const quick = {
   ...full,
+  isQuick: true,
   rounds: 2,
   heapRounds: 2,
   measureMs: 100,
@@ -84,6 +90,7 @@ export function planRounds(isQuick, only) {
   const memory = chosen(memoryJobs())
   const rounds = [
     ...new Array(plan.rounds).fill(timed),
+    ...new Array(plan.rounds).fill(sharingJobs(plan, only)),
     heap,
     ...new Array(plan.heapRounds - 1).fill(heapAgain),
     memory,

@@ -47,15 +47,22 @@ export class KeyPool {
   /** The same, in portions for `consumeMany`. @type {string[][]} */
   portions = []
   #maker = new KeyMaker()
-  #random = randomIntegers(0x5eed)
+  #random
   #keyCount
+  #first
   /** @type {string[] | undefined} */
   #reused
 
-  /** @param {number} keyCount @param {boolean} fresh new strings for each batch, or always the same objects */
-  constructor(keyCount, fresh) {
+  /**
+   * @param {number} keyCount
+   * @param {boolean} fresh new strings for each batch, or always the same objects
+   * @param {{ first?: number, seed?: number }} [choice] number of the first key; where the drawing begins
+   */
+  constructor(keyCount, fresh, { first = 0, seed = 0x5eed } = {}) {
     this.#keyCount = keyCount
-    if (!fresh) this.#reused = Array.from({ length: keyCount }, (_, index) => this.#maker.make(index))
+    this.#first = first
+    this.#random = randomIntegers(seed)
+    if (!fresh) this.#reused = Array.from({ length: keyCount }, (_, index) => this.#maker.make(first + index))
     this.refill()
   }
 
@@ -64,7 +71,7 @@ export class KeyPool {
     const { keys } = this
     for (let i = 0; i < BATCH; i++) {
       const index = this.#random(this.#keyCount)
-      keys[i] = this.#reused?.[index] ?? this.#maker.make(index)
+      keys[i] = this.#reused?.[index] ?? this.#maker.make(this.#first + index)
     }
     this.portions = []
     for (let from = 0; from < BATCH; from += KEYS_PER_CALL)

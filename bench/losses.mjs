@@ -1,10 +1,11 @@
 // What sluice lost: one sentence for every goal missed, and for every case in which a hand-written Map was faster.
 
 import { ALGORITHMS, BASELINES, LOADS } from './jobs.mjs'
+import { oneKeyRows } from './sharing-report.mjs'
 import { digits, TITLES, wrapped } from './text.mjs'
 
 /**
- * @typedef {import('./goals.mjs').Goal} Goal
+ * @typedef {import('./goal.mjs').Goal} Goal
  * @typedef {import('./jobs.mjs').LoadName} LoadName
  * @typedef {import('./results.mjs').Results} Results
  */
@@ -18,7 +19,17 @@ export function lossText(results, goals) {
         `Goal missed: ${text}: ${got.toFixed(2)}, and it should be at ${bound} ${wanted}.`,
     )
   const slower = /** @type {LoadName[]} */ (Object.keys(LOADS)).flatMap((load) => slowerRows(results, load))
-  return [...missed, ...slower].map(wrapped).join('\n')
+  return [...missed, ...slower, ...slowerTogether(results)].map(wrapped).join('\n')
+}
+
+/** @param {Results} results */
+function slowerTogether(results) {
+  return oneKeyRows(results)
+    .filter(({ timesOne }) => timesOne < 1)
+    .map(
+      ({ label, timesOne }) =>
+        `Slower: ${label}, all about one key, decide ${timesOne.toFixed(2)} times as often as one alone.`,
+    )
 }
 
 /** @param {Results} results @param {LoadName} load */

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { arch, cpus, loadavg, release, totalmem, type } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { redisVersion } from './redis-server.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -31,6 +32,9 @@ export function describeMachine() {
       v8: process.versions.v8,
       sluice: versionIn('../package.json'),
       benchmark: versionIn('./node_modules/benchmark/package.json'),
+      'rate-limiter-flexible': versionIn('./node_modules/rate-limiter-flexible/package.json'),
+      ioredis: versionIn('./node_modules/ioredis/package.json'),
+      redis: redisVersion() ?? 'not there',
     },
     commit: commit(),
     load: loadavg()[0] ?? 0,

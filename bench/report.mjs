@@ -3,10 +3,11 @@
 import { ALGORITHMS, BASELINES, LOADS } from './jobs.mjs'
 import { lossText } from './losses.mjs'
 import { quantile } from './results.mjs'
-import { digits, TITLES, wrapped } from './text.mjs'
+import { sharingSections } from './sharing-report.mjs'
+import { digits, TITLES, verdict, wrapped } from './text.mjs'
 
 /**
- * @typedef {import('./goals.mjs').Goal} Goal
+ * @typedef {import('./goal.mjs').Goal} Goal
  * @typedef {import('./jobs.mjs').LoadName} LoadName
  * @typedef {import('./jobs.mjs').Plan} Plan
  * @typedef {import('./machine.mjs').Machine} Machine
@@ -16,14 +17,16 @@ import { digits, TITLES, wrapped } from './text.mjs'
 /** A floor that varies by more than this from round to round tells of a noisy machine. */
 const CALM_SPREAD = 0.05
 
-/** @param {{ results: Results, goals: Goal[], machine: Machine, plan: Plan, loadAfter: number }} run */
-export function report({ results, goals, machine, plan, loadAfter }) {
+/** @param {{ results: Results, goals: Goal[], machine: Machine, plan: Plan, missing: string[], loadAfter: number }} run */
+export function report({ results, goals, machine, plan, missing, loadAfter }) {
   return [
     machineText(machine, loadAfter),
     ...plan.loads.map((load) => loadTable(load, results, goals)),
     dramText(results),
     heapTable(results),
     memoryTable(results),
+    ...sharingSections(results, goals),
+    missing.join('\n'),
     goalTable(goals),
     notes(results, plan),
     lossText(results, goals),
@@ -34,11 +37,12 @@ export function report({ results, goals, machine, plan, loadAfter }) {
 
 /** @param {Machine} machine @param {number} loadAfter */
 function machineText({ processor, cores, memoryGb, system, versions, commit, load, time }, loadAfter) {
-  const { sluice, node, v8, benchmark } = versions
+  const { sluice, node, v8, benchmark, ioredis, redis } = versions
   return [
     `sluice ${sluice} (${commit}), ${time}`,
     `${processor}, ${cores} cores, ${memoryGb} GB, ${system}`,
     `node ${node}, V8 ${v8}, benchmark ${benchmark}; load average ${load.toFixed(1)} before, ${loadAfter.toFixed(1)} after`,
+    `rate-limiter-flexible ${versions['rate-limiter-flexible']}, ioredis ${ioredis}, redis-server ${redis}`,
   ].join('\n')
 }
 
@@ -83,13 +87,6 @@ function timeRow(name, label, rivals, results, goals) {
 function line(label, figure, quartiles, floor, ...rest) {
   const columns = rest[0]?.includes(' ') ? `  ${rest[0]}` : rest.map((text) => text.padStart(8)).join('')
   return `${label.padEnd(27)}${figure.padStart(7)}${quartiles.padStart(15)}${floor.padStart(8)}${columns}`.trimEnd()
-}
-
-/** @param {Goal[]} goals @param {string} row */
-function verdict(goals, row) {
-  const own = goals.filter((goal) => goal.row === row)
-  if (own.length === 0) return '-'
-  return own.every(({ isMet }) => isMet) ? 'met' : 'NOT MET'
 }
 
 /** @param {number | undefined} ratio */
@@ -150,21 +147,21 @@ function goalTable(goals) {
 }
 
 /** @param {Results} results @param {Plan} plan */
-function sampleText(results, plan) {
+function mapText(results, plan) {
   const counts = plan.loads.flatMap((load) =>
     ['allow/floor', 'allow/window-now', 'allow/bucket', 'consumeMany/bucket'].flatMap(
       (rest) => results.samples(`${load}/${rest}`) || [],
     ),
   )
   if (counts.length === 0) return ''
-  return `Over all rounds a figure has ${Math.min(...counts)} to ${Math.max(...counts)} samples of 4096 decisions.`
+  return `Over all rounds a figure has ${Math.min(...counts)} to ${Math.max(...counts)} samples of 4096 decisions. "Times as fast": above 1 sluice is faster. The Map does less: it answers only yes or no, evicts nothing, grows without bound, and leaves every key to the garbage collector. `
 }
 
 /** @param {Results} results @param {Plan} plan */
 function notes(results, plan) {
   const lines = [
     wrapped(
-      `Each figure is the median of ${plan.rounds} rounds, each in a process of its own; a ratio is the median of the ratios within the rounds. ${sampleText(results, plan)} "Times as fast": above 1 sluice is faster. The Map does less: it answers only yes or no, evicts nothing, grows without bound, and leaves every key to the garbage collector. How it is done: bench/METHOD.md.`,
+      `Each figure is the median of ${plan.rounds} rounds, each in a process of its own; a ratio is the median of the ratios within the rounds. ${mapText(results, plan)}How it is done: bench/METHOD.md.`,
     ),
   ]
   for (const load of plan.loads) {

@@ -38,12 +38,22 @@ export class Results {
     return values === undefined ? undefined : median(values)
   }
 
-  /** `name` in units of `base`: the median over the rounds of the ratio within each. @param {string} name @param {string} base */
-  ratio(name, base) {
-    const values = this.values(name)
-    const bases = this.values(base)
+  /** `name` in units of `base`: the median over the rounds of the ratio within each. @param {string} name @param {string} base @param {string} [figure] */
+  ratio(name, base, figure) {
+    const ratios = this.ratios(name, base, figure)
+    return ratios === undefined ? undefined : median(ratios)
+  }
+
+  /** The same, round by round. @param {string} name @param {string} base @param {string} [figure] */
+  ratios(name, base, figure) {
+    const values = this.values(name, figure)
+    const bases = this.values(base, figure)
     if (values === undefined || bases === undefined) return undefined
-    return median(values.map((value, round) => value / /** @type {number} */ (bases[round])))
+    return values.map((value, round) => value / /** @type {number} */ (bases[round]))
+  }
+
+  names() {
+    return [...this.#rounds.keys()]
   }
 
   /** @param {string} name */

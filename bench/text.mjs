@@ -16,6 +16,13 @@ export function digits(value) {
   return value < 100 ? value.toFixed(1) : value.toFixed(0)
 }
 
+/** @param {import('./goal.mjs').Goal[]} goals @param {string} row */
+export function verdict(goals, row) {
+  const own = goals.filter((goal) => goal.row === row)
+  if (own.length === 0) return '-'
+  return own.every(({ isMet }) => isMet) ? 'met' : 'NOT MET'
+}
+
 /** Breaks a sentence into lines of at most 100 columns. @param {string} sentence */
 export function wrapped(sentence) {
   const lines = ['']
