@@ -6,7 +6,7 @@ import { ALGORITHMS, type Algorithm, type Policy, type PolicyOptions, varyPolicy
 import { type ClockSource, clockSource } from './clock-cell'
 import { checkHandle, type LimiterHandle } from './handle'
 import { checkName, checkOptions, type Settings } from './options'
-import { settleDifferences } from './shared'
+import { differsInPolicy } from './shared'
 import type { ViewParts } from './view'
 
 interface Tier {
@@ -27,15 +27,17 @@ export class Core {
     native: NativeLimiter,
     clock: ClockSource,
     sharedName: string | undefined,
-    tiers: unknown,
+    tiersFor: (core: Core) => ReadonlyMap<string, Policy>,
   ) {
     this.native = native
     this.#readClock = clock.read
     this.sharedName = sharedName
     this.algorithm = ALGORITHMS[(native.facts[0] as number) - 1] as Algorithm
-    const policies = tiersOf(tiers, (variant, where) => this.vary(variant, where))
     this.tiers = new Map(
-      [...policies].map(([name, policy]) => [name, { policy, parts: this.viewOf(policy) }]),
+      [...tiersFor(this)].map(([name, policy]) => {
+        this.#checkCountable(policy, `tiers.${name}`)
+        return [name, { policy, parts: this.viewOf(policy) }]
+      }),
     )
   }
 
@@ -49,8 +51,11 @@ export class Core {
     const clock = clockSource(settings.clock)
     const native = loadNative().open(specOf(settings, tiers.values()), clock.cell, shared?.name)
     return closingOnError(native, () => {
-      if (shared !== undefined) settleDifferences(native, settings, shared)
-      return new Core(native, clock, shared?.name, settings.tiers)
+      const changesPolicy = shared !== undefined && differsInPolicy(native, settings, shared)
+      const core = new Core(native, clock, shared?.name, () => tiers)
+      // Last, when nothing can be wrong any more.
+      if (changesPolicy) native.setPolicy(policy.limit, policy.windowNs, policy.capacity)
+      return core
     })
   }
 
@@ -64,7 +69,10 @@ export class Core {
       sluice === 'machine' ? engine.attachShared(id, clock.cell, asTool) : engine.attachHandle(id, clock.cell)
     return closingOnError(
       native,
-      () => new Core(native, clock, sluice === 'machine' ? id : undefined, options['tiers'] ?? tiers),
+      () =>
+        new Core(native, clock, sluice === 'machine' ? id : undefined, (core) =>
+          tiersOf(options['tiers'] ?? tiers, (variant, where) => core.vary(variant, where)),
+        ),
     )
   }
 
@@ -78,14 +86,17 @@ export class Core {
   /** That variant of it. */
   vary(variant: unknown, where: string): Policy {
     const policy = varyPolicy(this.algorithm, this.policy(), variant, where)
-    const maxLimit = this.native.facts[4] as number
-    if (policy.limit > maxLimit) {
-      throw rangeError(
-        'ERR_SLUICE_OPTION_RANGE',
-        `${where}.limit must be at most ${maxLimit} in this table (name the greatest limit among tiers to make it count further); got ${policy.limit}`,
-      )
-    }
+    this.#checkCountable(policy, where)
     return policy
+  }
+
+  #checkCountable({ limit }: Policy, where: string): void {
+    const maxLimit = this.native.facts[4] as number
+    if (limit <= maxLimit) return
+    throw rangeError(
+      'ERR_SLUICE_OPTION_RANGE',
+      `${where}.limit must be at most ${maxLimit} in this table (name the greatest limit among tiers to make it count further); got ${limit}`,
+    )
   }
 
   baseView(): ViewParts {

@@ -87,7 +87,7 @@ export class Limiter extends LimiterView {
    * Changes the limiter's own policy, for all threads and processes that share it, from their next call on. What is not
    * named stays. Nobody's bucket is refilled: when `burst` is raised a key keeps the tokens it has left, when it is
    * lowered those it has spent; a key that has spent nothing has the new `burst`. A window keeps its count, and the new
-   * limit applies to it. Tiers stay as they are.
+   * limit applies to it. Tiers stay as they are. If two change it at the same time, one of them has the last word.
    * @throws as the constructor, and RangeError ERR_SLUICE_POLICY if there were too many different ones
    */
   setPolicy(policy: PolicyVariant): void {

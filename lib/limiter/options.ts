@@ -114,6 +114,11 @@ function checkShared(value: unknown): Required<SharedOptions> | undefined {
   return { name: checkName('shared.name', options['name']), changePolicy }
 }
 
+/** Whether a shared limiter may have that name. */
+export function isName(name: string): boolean {
+  return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(name)
+}
+
 /** A name for a shared limiter. @throws TypeError ERR_SLUICE_OPTION_TYPE, RangeError ERR_SLUICE_OPTION_RANGE */
 export function checkName(what: string, name: unknown): string {
   if (typeof name !== 'string') {
@@ -125,7 +130,7 @@ export function checkName(what: string, name: unknown): string {
       `${what} must have 1 to 64 characters; got ${shown(name)}, which has ${name.length}`,
     )
   }
-  if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(name)) {
+  if (!isName(name)) {
     throw rangeError(
       'ERR_SLUICE_OPTION_RANGE',
       `${what} may have letters, digits, '.', '_' and '-', and no dot at its beginning; got ${shown(name)}`,

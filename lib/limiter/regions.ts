@@ -1,8 +1,9 @@
 import { loadNative } from '../native/load'
+import { isName } from './options'
 
 /** The names of this user's shared limiters, in order. */
 export function sharedNames(): string[] {
-  return loadNative().sharedNames().sort()
+  return loadNative().sharedNames().filter(isName).sort()
 }
 
 /**

@@ -13,22 +13,19 @@ interface Difference {
 }
 
 /**
- * Makes sure that a limiter which was found under a name is the one that was asked for.
+ * Whether the limiter that was found under a name has another policy than the one that was asked for, and the asker wants
+ * it changed. Nothing else may differ.
  * @throws RangeError ERR_SLUICE_SHARED_MISMATCH with all that differs
  */
-export function settleDifferences(
+export function differsInPolicy(
   native: NativeLimiter,
   settings: Settings,
   { name, changePolicy }: Required<SharedOptions>,
-): void {
+): boolean {
   const differences = differencesOf(native, settings)
-  if (differences.length === 0) return
+  if (differences.length === 0) return false
   const fixed = differences.filter(({ isPolicy }) => !isPolicy)
-  if (fixed.length === 0 && changePolicy) {
-    const { limit, windowNs, capacity } = settings.policy
-    native.setPolicy(limit, windowNs, capacity)
-    return
-  }
+  if (fixed.length === 0 && changePolicy) return true
   const list = differences.map(({ name, has, asked }) => `${name} is ${has}, not ${asked}`).join('; ')
   const way =
     fixed.length === 0

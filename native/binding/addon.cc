@@ -62,7 +62,9 @@ void throwShare(napi_env env, const std::string& name, const ShareFailure& failu
     case ShareStatus::kFull:
       return throwRange(
           env, "ERR_SLUICE_SHARED_FULL",
-          it + " has " + std::to_string(Member::kMax) + " limiters attached, which is all it can have");
+          it + " has " + std::to_string(Member::kMax) +
+              " limiters attached, which is all it can have; use one for each thread, and close() those that "
+              "are not needed");
     case ShareStatus::kBusy:
       return throwRange(env, "ERR_SLUICE_SHARED_BUSY", it + " cannot be had now" + because);
     case ShareStatus::kSystem:

@@ -10,7 +10,7 @@
 
 #include "binding/arguments.h"
 #include "core/clock.h"
-#include "core/table.h"
+#include "core/operations.h"
 
 namespace sluice {
 
@@ -58,19 +58,18 @@ class Clock {
   // Exact. False, and ERR_SLUICE_CLOCK thrown, if the user's clock gave no valid time.
   bool now(napi_env env, std::uint64_t* nowNs) {
     if (cell_ == nullptr) {
-      *nowNs = SystemClock::exactNs() - originNs_;
+      *nowNs = sinceOrigin(SystemClock::exactNs());
       return true;
     }
     return nowExternal(env, nowNs);
   }
 
   // Lags `now` by at most `slackNs`. Only of the machine's clock.
-  std::uint64_t coarseNow() const {
-    // The origin may lie before the machine's start, as a number below zero; and the coarse clock before the
-    // origin.
-    const auto sinceOrigin = static_cast<std::int64_t>(SystemClock::coarseNs() - originNs_);
-    return sinceOrigin > 0 ? static_cast<std::uint64_t>(sinceOrigin) : 0;
-  }
+  std::uint64_t coarseNow() const { return sinceOrigin(SystemClock::coarseNs()); }
+
+  // The machine's clock can be read again at any time; a user's has been read for this call.
+  Later later() const { return cell_ == nullptr ? Later{readAgain, this} : Later{}; }
+
   std::uint64_t slackNs() const { return slackNs_; }
 
   // As the caller sees it, rounded up to a tick of the clock: 1 us of a user's clock, 1 ns of the machine's.
@@ -81,6 +80,16 @@ class Clock {
   }
 
  private:
+  static std::uint64_t readAgain(const void* clock) {
+    return static_cast<const Clock*>(clock)->sinceOrigin(SystemClock::exactNs());
+  }
+  // The origin may lie before the machine's start, as a number below zero; and the coarse clock before the
+  // origin.
+  std::uint64_t sinceOrigin(std::uint64_t machineNs) const {
+    const auto passed = static_cast<std::int64_t>(machineNs - originNs_);
+    return passed > 0 ? static_cast<std::uint64_t>(passed) : 0;
+  }
+
   static constexpr double kMaxMs = 9.0e12;  // whole microseconds are exact in a double up to here
   static bool validMs(double ms) { return std::fabs(ms) <= kMaxMs; }
   static std::int64_t toUs(double ms) { return std::llround(ms * 1000.0); }

@@ -139,7 +139,9 @@ class Batch {
     if (call_.table().decide(path, admit) == Verdict::Kind::kAdmit) {
       decision.remaining = left;
     } else {
-      decision = consume(Request<Algorithm>{call_.table(), path, call_.view().policy, nowNs_}, cost);
+      decision = consume(Request<Algorithm>{call_.table(), path, call_.view().policy, nowNs_,
+                                            call_.attachment().clock.later()},
+                         cost);
     }
     call_.attachment().count(decision.outcome);
     const bool allowed = decision.outcome == Outcome::kAllowed;

@@ -59,7 +59,7 @@ class Call {
   std::optional<Request<Algorithm>> request(const Path& path) const {
     std::uint64_t nowNs;
     if (!attachment().clock.now(env_, &nowNs)) return std::nullopt;
-    return Request<Algorithm>{table(), path, view_->policy, nowNs};
+    return Request<Algorithm>{table(), path, view_->policy, nowNs, attachment().clock.later()};
   }
   // A request about the key in the first argument, now; nothing, and an error thrown, if either is invalid.
   std::optional<Request<Algorithm>> request() const {

@@ -72,7 +72,9 @@ struct LimiterFunctions {
     if (status == PolicyList::Added::kBusy) throwBusy(env);
     if (status == PolicyList::Added::kTooMany) {
       throwRange(env, "ERR_SLUICE_POLICY",
-                 "a limiter holds at most 1024 different policies; round limits to fewer steps");
+                 "a limiter holds at most 1024 different policies in its life, of tiers, with() and "
+                 "setPolicy; round "
+                 "limits to fewer steps (a shared one begins anew under another name)");
     }
     if (status == PolicyList::Added::kUncountable)
       throwRange(env, "ERR_SLUICE_POLICY", "the limit cannot be counted in that window");

@@ -1,4 +1,4 @@
-// Private regions of this process by number, so that a thread can hand one to another: the number travels in
+// Private regions of this process by a text, so that a thread can hand one to another: the text travels in
 // a message. Process-wide, and the only thing here that is: it must be seen by all environments.
 #pragma once
 

@@ -26,12 +26,13 @@ struct Decision {
 };
 
 // What an operation wants done to an entry. Written only if `write`; a denial may write too, to heal a state
-// from the future (the clock was set back), but never to spend.
+// from the future (the clock was set back) or to carry it over to a changed policy, but never to spend.
 struct Step {
   Entry next;
   bool write = false;
   Outcome outcome = Outcome::kAllowed;
   std::uint64_t amount = 0;  // whole tokens credited (refund) or taken (penalize)
+  bool fromFuture = false;   // the entry lies further in the future than any charge made by now puts it
 };
 
 // A charge decided without knowing the exact time. Two words, so that it travels in registers.

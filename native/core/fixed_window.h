@@ -90,8 +90,9 @@ class FixedWindow {
     } else if (reading.count + cost > limit && cost != 0) {
       step.outcome = Outcome::kLimited;
     } else if (cost != 0) {
-      return {encode(book, reading.end, reading.count + cost), true, Outcome::kAllowed, 0};
+      return {encode(book, reading.end, reading.count + cost), true, Outcome::kAllowed, 0, reading.healed};
     }
+    step.fromFuture = reading.healed;
     if (reading.healed) {
       step.next = encode(book, reading.end, reading.count);
       step.write = true;
@@ -112,6 +113,7 @@ class FixedWindow {
     if (step.amount == 0) return step;
     step.next = rewrite(book, entry, reading, reading.count - step.amount);
     step.write = true;
+    step.fromFuture = reading.healed;
     return step;
   }
 
@@ -124,6 +126,7 @@ class FixedWindow {
     if (step.amount == 0) return step;
     step.next = rewrite(book, entry, reading, reading.count + step.amount);
     step.write = true;
+    step.fromFuture = reading.healed;
     return step;
   }
 
@@ -138,7 +141,7 @@ class FixedWindow {
     const Reading reading = read(book, entry, nowNs);
     if (reading.open && reading.end > book.scale_.at(block.untilNs()))
       block.spentUnits = reading.count * kBlockUnits;
-    return {block.encode(0), true, Outcome::kBlocked, 0};
+    return {block.encode(0), true, Outcome::kBlocked, 0, reading.healed};
   }
 
   static Decision describe(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,

@@ -27,12 +27,13 @@ class OwnerLock {
   Acquired acquire(const Membership& member) {
     std::uint64_t holder = 0;
     for (unsigned waits = 0;;) {
-      // Relaxed: only looks; the exchange synchronises.
-      std::uint64_t seen = holder_.load(std::memory_order_relaxed);
+      // Acquire: who asks whether this holder lives sees the place that it took before.
+      std::uint64_t seen = holder_.load(std::memory_order_acquire);
       if (seen == 0) {
         crashPoint();
-        // Acquire: sees everything the previous holder wrote. Failure relaxed: looks again.
-        if (holder_.compare_exchange_weak(seen, member.token(), std::memory_order_acquire,
+        // Acq_rel: sees everything the previous holder wrote, and shows who waits that this one has its
+        // place. Failure relaxed: looks again.
+        if (holder_.compare_exchange_weak(seen, member.token(), std::memory_order_acq_rel,
                                           std::memory_order_relaxed)) {
           return Acquired::kFree;
         }
@@ -44,11 +45,11 @@ class OwnerLock {
       }
       if (++waits <= kSpins) continue;
       pause(waits);
-      if (waits % kWaitsBetweenQuestions != kFirstQuestion) continue;
+      if (waits <= kSpins + kYields && waits % kYieldsBetweenQuestions != kFirstQuestion) continue;
       if (member.isGone(holder)) {
         crashPoint();
-        // Acquire: sees everything the dead holder wrote; the system ordered its end before our question.
-        if (holder_.compare_exchange_strong(seen, member.token(), std::memory_order_acquire,
+        // Acq_rel: likewise; the system ordered the dead holder's end, and all it wrote, before our question.
+        if (holder_.compare_exchange_strong(seen, member.token(), std::memory_order_acq_rel,
                                             std::memory_order_relaxed)) {
           return Acquired::kFromTheDead;
         }
@@ -70,7 +71,7 @@ class OwnerLock {
   static constexpr std::uint64_t kWaitedInVain = Member::kLeft;  // no holder's token has that bit
   static constexpr unsigned kSpins = 64;
   static constexpr unsigned kYields = 448;
-  static constexpr unsigned kWaitsBetweenQuestions = 32;  // each is a system call, as is each wait
+  static constexpr unsigned kYieldsBetweenQuestions = 32;  // a question is a system call, as is a yield
   static constexpr unsigned kFirstQuestion = 4;
   static constexpr unsigned kMostWaits = kSpins + kYields + 200;
 

@@ -49,10 +49,15 @@ class PolicyBook {
     for (auto i = static_cast<std::uint32_t>(policies_.size()); i < size; ++i) push((*list_)[i]);
   }
 
-  // The least that any of the policies lets pass at once.
+  // The limiter's own policy.
+  std::uint32_t base() const { return list_ != nullptr ? list_->base() : 0; }
+
+  // The least that any policy in use lets pass at once: the tiers, and the limiter's own as it is now.
   std::uint64_t strictest() const {
     catchUp();
-    return strictest_;
+    const PolicySpec none{};
+    const PolicySpec& own = base() < specs_.size() ? specs_[base()] : none;
+    return own.isBase ? std::min(strictestTier_, policies_[base()].mostAtOnce()) : strictestTier_;
   }
 
  private:
@@ -61,7 +66,7 @@ class PolicyBook {
   void push(const PolicySpec& spec) const {
     policies_.push_back(derived().policyFrom(spec).value_or(none_));
     specs_.push_back(spec);
-    strictest_ = std::min(strictest_, policies_.back().mostAtOnce());
+    if (!spec.isBase) strictestTier_ = std::min(strictestTier_, policies_.back().mostAtOnce());
   }
 
   const PolicyList* list_ = nullptr;
@@ -69,7 +74,7 @@ class PolicyBook {
   // A cache of what `list_` holds.
   mutable std::vector<Policy> policies_;
   mutable std::vector<PolicySpec> specs_;
-  mutable std::uint64_t strictest_ = kMaxTokens;
+  mutable std::uint64_t strictestTier_ = kMaxTokens;
 };
 
 }  // namespace sluice

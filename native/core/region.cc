@@ -6,6 +6,9 @@ namespace sluice {
 
 namespace {
 
+// As far as a user's clock may be from its zero.
+constexpr std::int64_t kMaxOriginUs = 9'000'000'000'000'000;
+
 ShareFailure failure(ShareStatus status, std::string detail) { return {status, std::move(detail)}; }
 
 // Writes header and first policy into zeroed memory.
@@ -38,6 +41,10 @@ ShareFailure check(const RegionHeader& header, std::size_t bytes) {
   }
   if (header.checksum != header.computeChecksum())
     return failure(ShareStatus::kCorrupt, "its header does not match its checksum");
+  if (header.time.phaseNs > kHorizonNs || header.time.originUs > kMaxOriginUs ||
+      header.time.originUs < -kMaxOriginUs) {
+    return failure(ShareStatus::kCorrupt, "its time begins nowhere");
+  }
   const bool sane = header.maxKeys >= 1 && header.maxKeys <= Geometry::kMaxKeys;
   const std::size_t expected =
       sane ? roundUp(Layout::bytes(Geometry::forKeys(header.maxKeys)), kPageBytes) : 0;
@@ -56,11 +63,25 @@ std::optional<RegionHeader> headerOf(const SharedMemory& memory) {
   return header;
 }
 
+bool isAnyoneAttached(const SharedMemory& memory) {
+  for (unsigned place = 0; place < Member::kPlaces; ++place) {
+    if (memory.isLockedByOther(place)) return true;
+  }
+  return false;
+}
+
+// Whether the region is from before the machine's last start: as far as that can be told, and nobody has it.
+bool isStale(const SharedMemory& memory, const RegionHeader& header, const Machine& machine) {
+  const std::array<std::uint64_t, 2> unknown{};
+  if (header.bootId == machine.bootId || header.bootId == unknown || machine.bootId == unknown) return false;
+  return !isAnyoneAttached(memory);
+}
+
 // Takes the name from a region that is not to be used any more, unless somebody else has done so.
 ShareFailure takeNameAway(SharedMemory& memory, const std::string& name) {
   ShareFailure failed = memory.enterGate(true);
   if (failed.status != ShareStatus::kOk) return failed;
-  if (memory.isNamed(name)) failed = memory.unlink(name);
+  if (memory.isNamed(name) && !isAnyoneAttached(memory)) failed = memory.unlink(name);
   memory.leaveGate();
   return failed;
 }
@@ -159,7 +180,7 @@ Region::Attached Region::open(const std::string& name, Role role) {
     SharedMemory& memory = *found.memory;
     const auto header = headerOf(memory);
     if (header && check(*header, memory.bytes()).status == ShareStatus::kOk &&
-        header->bootId != machine.bootId) {
+        isStale(memory, *header, machine)) {
       if (ShareFailure failed = takeNameAway(memory, name); failed.status != ShareStatus::kOk)
         return {nullptr, std::nullopt, failed};
       continue;

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -30,6 +31,7 @@ namespace {
 constexpr char kFolder[] = "/dev/shm";
 constexpr char kPrefix[] = "sluice.";
 constexpr unsigned kGate = 1U << 20;  // beyond the places that callers lock
+constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
 
 std::string pathOf(const std::string& name) { return std::string(kFolder) + '/' + kPrefix + name; }
 
@@ -93,12 +95,14 @@ ShareFailure allocate(int file, std::size_t bytes) {
       std::uint64_t{space.f_bavail} * space.f_frsize < bytes) {
     return noSpace(bytes);
   }
-  int error;
-  do {
-    error = posix_fallocate(file, 0, static_cast<off_t>(bytes));
-  } while (error == EINTR);
-  if (error == ENOSPC || error == ENOMEM || error == EFBIG) return noSpace(bytes);
-  if (error != 0) return systemFailure("fallocate", error);
+  // Piece by piece: a piece that a signal interrupts is undone by the system, and begun anew.
+  for (std::size_t done = 0; done < bytes;) {
+    const std::size_t piece = std::min(bytes - done, kPieceBytes);
+    const int error = posix_fallocate(file, static_cast<off_t>(done), static_cast<off_t>(piece));
+    if (error == ENOSPC || error == ENOMEM || error == EFBIG) return noSpace(bytes);
+    if (error != 0 && error != EINTR) return systemFailure("fallocate", error);
+    if (error == 0) done += piece;
+  }
   return {};
 }
 
@@ -253,7 +257,7 @@ void SharedMemory::leaveGate() { lockPlace(file_, kGate, F_UNLCK); }
 
 MakersTurn::MakersTurn() : folder_(::open(kFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
   const timespec pause = {0, 1'000'000};
-  for (int tries = 0; tries < 5'000 && flock(folder_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  for (int tries = 0; tries < 1'000 && flock(folder_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
        ++tries)
     nanosleep(&pause, nullptr);
 }
@@ -285,9 +289,10 @@ std::string linkTarget(const char* path) {
 
 // The file gives the offsets of the namespace that children will be in, which is nearly always our own.
 std::optional<std::int64_t> clockAheadNs() {
+  const std::string own = linkTarget("/proc/self/ns/time");
+  if (own.empty() && errno == ENOENT) return 0;  // a system without time namespaces
+  if (own != linkTarget("/proc/self/ns/time_for_children")) return std::nullopt;
   const std::string offsets = readSmallFile("/proc/self/timens_offsets");
-  if (offsets.empty()) return 0;  // a system without time namespaces
-  if (linkTarget("/proc/self/ns/time") != linkTarget("/proc/self/ns/time_for_children")) return std::nullopt;
   long long seconds, nanoseconds;
   if (std::sscanf(offsets.c_str(), "monotonic %lld %lld", &seconds, &nanoseconds) != 2) return std::nullopt;
   return seconds * 1'000'000'000 + nanoseconds;

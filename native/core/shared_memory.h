@@ -87,7 +87,7 @@ class SharedMemory {
 };
 
 // Held while one makes memory and gives it its name. Who starts together with others waits for its turn,
-// finds the name taken, and does not need the room for memory that nobody wants. Waits some seconds at most:
+// finds the name taken, and does not need the room for memory that nobody wants. Waits a second at most:
 // who goes without it needs more room, that is all.
 class MakersTurn {
  public:
@@ -102,7 +102,7 @@ class MakersTurn {
 
 // What a process must know about the machine to share time and liveness with others.
 struct Machine {
-  std::array<std::uint64_t, 2> bootId{};
+  std::array<std::uint64_t, 2> bootId{};  // zeros if it cannot be told
   // How far this process's monotonic clock is ahead of the one that all processes have in common (containers
   // may be given a clock of their own: Linux time namespaces). Nothing if that cannot be told.
   std::optional<std::int64_t> clockAheadNs;

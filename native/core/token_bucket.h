@@ -75,10 +75,11 @@ class TokenBucket {
     } else if (reading.spent + cost * policy.unitsPerToken > policy.capacity && cost != 0) {
       step.outcome = Outcome::kLimited;
     } else if (cost != 0) {
-      return spend(policy, asked, nowNs, reading.spent + cost * policy.unitsPerToken);
+      return spend(policy, asked, nowNs, reading.spent + cost * policy.unitsPerToken, reading.healed);
     }
+    step.fromFuture = reading.healed;
     if (reading.carriedOver) {
-      step.next = spend(policy, asked, nowNs, reading.spent).next;
+      step.next = spend(policy, asked, nowNs, reading.spent, reading.healed).next;
       step.write = true;
     } else if (reading.healed) {
       step.next = encode(reading.fullAt, entry.meta);
@@ -89,22 +90,23 @@ class TokenBucket {
 
   // Gives back up to `tokens` that were charged `ageNs` ago: what the bucket has refilled since is not given
   // twice, and a full bucket takes nothing.
-  static Step refund(const Book& book, std::uint32_t, const Entry& entry, std::uint64_t nowNs,
+  static Step refund(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
                      std::uint64_t tokens, std::uint64_t ageNs) {
     Step step{entry, false, Outcome::kAllowed, 0};
+    // Under the policy that drains it; under the limiter's own of today, if that has been changed since.
     const std::uint32_t drainIndex = Block::ownMeta(entry);
-    const Policy& drain = book[drainIndex];
-    const std::uint64_t refilled = refilledSince(drain, nowNs, ageNs);
-    const Uint128 asking = Uint128{tokens} * drain.unitsPerToken;
+    const std::uint32_t index = book[drainIndex].isBase && book[asked].isBase ? asked : drainIndex;
+    const Policy& policy = book[index];
+    const std::uint64_t refilled = refilledSince(policy, nowNs, ageNs);
+    const Uint128 asking = Uint128{tokens} * policy.unitsPerToken;
     if (asking <= refilled) return step;
-    const Reading reading = read(book, drainIndex, entry, nowNs);
-    const std::uint64_t missing = reading.blocked ? reading.spentAtEnd : reading.spent;
+    const Reading reading = read(book, index, entry, nowNs);
+    const std::uint64_t missing = missingIn(reading, policy);
     const auto credit = static_cast<std::uint64_t>(std::min(asking - refilled, Uint128{missing}));
     if (credit == 0) return step;
-    step.next = reading.blocked ? reblock(drain, drainIndex, entry, missing - credit)
-                                : encode(reading.fullAt - credit, drainIndex);
-    step.write = true;
-    step.amount = credit / drain.unitsPerToken;
+    step = spend(policy, index, nowNs, missing - credit, reading.healed);
+    if (reading.blocked) step.next = reblock(policy, index, entry, missing - credit);
+    step.amount = credit / policy.unitsPerToken;
     return step;
   }
 
@@ -113,12 +115,11 @@ class TokenBucket {
                        std::uint64_t tokens) {
     const Policy& policy = book[asked];
     const Reading reading = read(book, asked, entry, nowNs);
-    const std::uint64_t missing =
-        reading.blocked ? spentUnder(policy, *reading.drain, reading.spentAtEnd) : reading.spent;
+    const std::uint64_t missing = missingIn(reading, policy);
     const std::uint64_t wanted = std::min(tokens, policy.burst) * policy.unitsPerToken;
     const std::uint64_t taken = std::min(wanted, saturatingSub(policy.capacity, missing));
     if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
-    Step step = spend(policy, asked, nowNs, missing + taken);
+    Step step = spend(policy, asked, nowNs, missing + taken, reading.healed);
     if (reading.blocked) step.next = reblock(policy, asked, entry, missing + taken);
     step.amount = taken / policy.unitsPerToken;
     return step;
@@ -138,7 +139,7 @@ class TokenBucket {
     const Reading reading = read(book, drainIndex, entry, nowNs);
     const std::uint64_t left = saturatingSub(reading.fullAt, drain.scale.at(block.untilNs()));
     block.spentUnits = mulDivCeil(left, Block::kUnitsPerToken, drain.unitsPerToken);
-    return {block.encode(drainIndex), true, Outcome::kBlocked, 0};
+    return {block.encode(drainIndex), true, Outcome::kBlocked, 0, reading.healed};
   }
 
   // What to answer for a call of `cost`, given the entry as it is after the call.
@@ -166,20 +167,23 @@ class TokenBucket {
   }
 
   static Weight weigh(const Book& book, const Entry& entry, std::uint64_t nowNs) {
-    const std::uint32_t index = Block::ownMeta(entry);
+    const std::uint32_t drainIndex = Block::ownMeta(entry);
+    // What is left under the limiter's own policy of today, if it has been changed since.
+    const std::uint32_t index = book[drainIndex].isBase ? book.base() : drainIndex;
     const Policy& policy = book[index];
     const Reading reading = read(book, index, entry, nowNs);
     if (reading.blocked) return {true, 1, Block::decode(entry).untilNs()};
     // Which tier the key belongs to is not known: judge it by the strictest, so that none that limits is
     // dropped.
-    const auto capacity = static_cast<double>(book.strictest()) * static_cast<double>(policy.unitsPerToken);
-    const std::uint64_t mayBeSpent = mulDivFloor(book.strictest() - 1, policy.unitsPerToken, 1, kMaxUnits);
+    const std::uint64_t strictest = book.strictest();
+    const auto capacity = static_cast<double>(strictest) * static_cast<double>(policy.unitsPerToken);
+    const std::uint64_t mayBeSpent = mulDivFloor(strictest - 1, policy.unitsPerToken, 1, kMaxUnits);
     Weight weight;
     weight.consumed = static_cast<double>(reading.spent) / capacity;
     weight.limiting = reading.spent > mayBeSpent;
     if (weight.limiting) {
-      weight.limitingUntilNs =
-          std::max(nowNs, policy.scale.firstNsAt(saturatingSub(reading.fullAt, mayBeSpent)));
+      const std::uint64_t present = policy.scale.at(nowNs);
+      weight.limitingUntilNs = std::max(nowNs, policy.scale.firstNsAt(present + reading.spent - mayBeSpent));
     }
     return weight;
   }
@@ -291,8 +295,14 @@ class TokenBucket {
     return std::min(spent + larger, to.capacity);
   }
 
-  static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent) {
-    return {encode(policy.scale.at(nowNs) + spent, index), true, Outcome::kAllowed, 0};
+  static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent,
+                    bool fromFuture) {
+    return {encode(policy.scale.at(nowNs) + spent, index), true, Outcome::kAllowed, 0, fromFuture};
+  }
+
+  // What is missing now, or, of a blocked bucket, at the end of the block.
+  static std::uint64_t missingIn(const Reading& reading, const Policy& asked) {
+    return reading.blocked ? spentUnder(asked, *reading.drain, reading.spentAtEnd) : reading.spent;
   }
 
   // What refilled in the last `ageNs`, rounded up; also if that began before the table did.

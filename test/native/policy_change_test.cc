@@ -58,9 +58,10 @@ class ModelKey {
     if (taken != 0) become(asked, spent + taken);
     return taken / kUnit;
   }
-  std::uint64_t refund(std::uint64_t tokens) {
-    const std::uint64_t credit = std::min(tokens * kUnit, spent_);
-    spent_ -= credit;
+  std::uint64_t refund(const PolicySpec& asked, std::uint64_t tokens) {
+    const std::uint64_t spent = changesBase(asked) ? under(asked) : spent_;
+    const std::uint64_t credit = std::min(tokens * kUnit, spent);
+    if (credit != 0) become(changesBase(asked) ? asked : *drain_, spent - credit);
     return credit / kUnit;
   }
 
@@ -120,7 +121,7 @@ class Changing {
       case 0:
         return CHECK_EQ(key.penalize(nowNs_, amount, asked), model.penalize(spec, amount));
       case 1:
-        return CHECK_EQ(key.refund(nowNs_, amount / 2, 0, asked), model.refund(amount / 2));
+        return CHECK_EQ(key.refund(nowNs_, amount / 2, 0, asked), model.refund(spec, amount / 2));
       case 2:
         return peek(key, model, asked);
       default:

@@ -140,6 +140,23 @@ TEST(a_region_of_an_earlier_start_is_replaced_once) {
   CHECK(Region::open(name.text()).failure.status == ShareStatus::kNotFound);
 }
 
+// Containers may be given a boot id of their own, or none.
+TEST(a_region_that_is_in_use_is_of_this_start_whatever_it_says) {
+  const RegionName name("foreign-boot");
+  const auto first = smallTable<TokenBucket>(name);
+  check::RegionFile(name).changeHeader([](auto& header) { header.bootId[0] += 1; });
+  const auto second = smallTable<TokenBucket>(name);
+  CHECK_EQ(Key(*first, craftedKey(1, 1)).allow(kNow, kLimit), Outcome::kAllowed);
+  CHECK_EQ(Key(*second, craftedKey(1, 1)).allow(kNow, 1), Outcome::kLimited);
+}
+
+TEST(a_region_without_boot_id_is_taken_as_it_is) {
+  const RegionName name("no-boot");
+  CHECK_EQ(Key(*smallTable<TokenBucket>(name), craftedKey(1, 1)).allow(kNow, kLimit), Outcome::kAllowed);
+  check::RegionFile(name).changeHeader([](auto& header) { header.bootId = {}; });
+  CHECK_EQ(Key(*smallTable<TokenBucket>(name), craftedKey(1, 1)).allow(kNow, 1), Outcome::kLimited);
+}
+
 TEST(places_are_used_again_and_tokens_are_not) {
   const RegionName name("places");
   const auto table = smallTable<TokenBucket>(name);

@@ -126,15 +126,11 @@ describe('sluice regions', () => {
     expect(list.filter(({ error }) => error === undefined).map(({ name }) => name)).toEqual([good])
   })
 
-  it('prints no control characters of a hostile file name', async () => {
+  it('does not list files whose names no limiter can have', async () => {
     const name = showOwn(`${freshName()}\u001b[31m\n\u009b`)
     writeFileSync(fileOf(name), '', { mode: 0o600 })
     try {
-      const text = await printed('regions')
-      expect(text).toContain('\\x1b[31m\\x0a\\x9b  NAME may have letters, digits')
-      expect(text).not.toMatch(/[^\x20-\x7e\n]/)
-      expect(text.split('\n')).toHaveLength(3)
-      expect(JSON.parse(await printed('regions', '--json'))[0].error.code).toBe('ERR_SLUICE_OPTION_RANGE')
+      expect(JSON.parse(await printed('regions', '--json'))).toEqual([])
     } finally {
       rmSync(fileOf(name))
     }

@@ -326,3 +326,53 @@ test('a tier of the same numbers as the limiter is still a tier', () => {
   expect(limiter.tier('same').peek('key')).toMatchObject({ limit: 100, remaining: 0 })
   expect(limiter.peek('key')).toMatchObject({ limit: 1000, remaining: 0 })
 })
+
+test('a refund after a raise gives back what was charged, and no more, touched in between or not', () => {
+  for (const touches of [false, true]) {
+    const limiter = open({ limit: 10 })
+    limiter.consume('key', 10)
+    limiter.setPolicy({ limit: 100 })
+    if (touches) expect(limiter.allow('key')).toBe(false)
+    expect(limiter.refund('key', 10)).toBe(10)
+    expect(limiter.peek('key').remaining).toBe(10)
+  }
+})
+
+test('a low limit of the past does not keep keys in a full table', () => {
+  const crowd = (limiter: Limiter): number => {
+    for (let i = 0; i < 5000; i++) limiter.allow(`key-${i}`)
+    return limiter.stats().refusedFull
+  }
+  const limiter = open({ maxKeys: 1000 })
+  limiter.setPolicy({ limit: 1 })
+  limiter.setPolicy({ limit: 100 })
+  expect(crowd(limiter)).toBe(0)
+  // That of a tier which is in use does.
+  const strict = open({ maxKeys: 1000, tiers: { strictest: { limit: 1 } } })
+  expect(crowd(strict)).toBeGreaterThan(0)
+})
+
+test('a key at its limit stays in a full table when the limit is raised, though nobody has touched it since', () => {
+  const limiter = open({ limit: 10, maxKeys: 1000 })
+  for (let i = 0; i < 20; i++) limiter.consume(`poor-${i}`, 10)
+  limiter.setPolicy({ limit: 100 })
+  for (let i = 0; i < 5000; i++) limiter.allow(`key-${i}`, 50)
+  for (let i = 0; i < 20; i++) expect(limiter.allow(`poor-${i}`)).toBe(false)
+})
+
+test('a constructor that fails has changed no limit', () => {
+  const name = freshName()
+  const options = { algorithm: 'fixed-window', windowMs: 1000, maxKeys: 100 } as const
+  const limiter = kept(new Limiter({ ...options, limit: 100, shared: name }))
+  expectComplaint(
+    () =>
+      new Limiter({
+        ...options,
+        limit: 60,
+        shared: { name, changePolicy: true },
+        tiers: { paid: { limit: 1e9 } },
+      }),
+    { type: 'RangeError', code: 'ERR_SLUICE_OPTION_RANGE', says: ['tiers.paid.limit'] },
+  )
+  expect(limiter.policy.limit).toBe(100)
+})
