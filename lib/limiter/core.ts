@@ -2,7 +2,14 @@ import { rangeError } from '../errors/errors'
 import type { NativeLimiter, NativeView } from '../native/engine'
 import { loadNative } from '../native/load'
 import { checkObject } from '../policy/options'
-import { ALGORITHMS, type Algorithm, type Policy, type PolicyOptions, varyPolicy } from '../policy/policy'
+import {
+  ALGORITHMS,
+  type Algorithm,
+  type Policy,
+  type PolicyOptions,
+  type PolicyVariant,
+  varyPolicy,
+} from '../policy/policy'
 import { type ClockSource, clockSource } from './clock-cell'
 import { checkHandle, type LimiterHandle } from './handle'
 import { checkName, checkOptions, type Settings } from './options'
@@ -90,6 +97,16 @@ export class Core {
     return policy
   }
 
+  /** Changes the limiter's own policy. */
+  setPolicy(variant: PolicyVariant): void {
+    const own = this.policy()
+    // A limit that brings its own burst is for tiers; here a burst stays, unless there was none but the limit.
+    const keepsBurst = own.burst !== undefined && own.burst !== own.limit
+    const varied = keepsBurst && isPlainObject(variant) ? { burst: own.burst, ...variant } : variant
+    const { limit, windowNs, capacity } = this.vary(varied, 'policy')
+    this.native.setPolicy(limit, windowNs, capacity)
+  }
+
   #checkCountable({ limit }: Policy, where: string): void {
     const maxLimit = this.native.facts[4] as number
     if (limit <= maxLimit) return
@@ -122,6 +139,10 @@ export class Core {
 }
 
 const MAX_TIERS = 1023
+
+function isPlainObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
 
 function policyOptions(algorithm: Algorithm, { limit, windowMs, capacity }: Policy): PolicyOptions {
   return algorithm === 'token-bucket' ? { limit, windowMs, burst: capacity } : { limit, windowMs }

@@ -17,9 +17,12 @@ export interface LimiterHandle {
 
 /** @throws TypeError ERR_SLUICE_OPTION_TYPE */
 export function checkHandle(value: unknown): LimiterHandle {
-  const handle = checkObject('handle', value, ['sluice', 'id', 'tiers']) as unknown as LimiterHandle
+  const isHandle = typeof value === 'object' && value !== null && 'sluice' in value && 'id' in value
+  const handle = (
+    isHandle ? checkObject('handle', value, ['sluice', 'id', 'tiers']) : {}
+  ) as Partial<LimiterHandle>
   if ((handle.sluice === 'thread' || handle.sluice === 'machine') && typeof handle.id === 'string')
-    return handle
+    return handle as LimiterHandle
   throw typeError(
     'ERR_SLUICE_OPTION_TYPE',
     `attach takes the name of a shared limiter or what handle() returned; got ${shown(value)}`,

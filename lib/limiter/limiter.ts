@@ -1,13 +1,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { rangeError, shown, typeError } from '../errors/errors'
-import { checkObject, nearest } from '../policy/options'
+import { checkObject, checkSwitch, nearest } from '../policy/options'
 import type { Algorithm, PolicyOptions, PolicyVariant } from '../policy/policy'
 import type { ClockFunction, ManualClock } from '../time/clock'
 import { Core } from './core'
 import type { LimiterHandle } from './handle'
 import { checkName, type LimiterOptions } from './options'
 import { removeShared } from './regions'
-import { type LimiterStats, readStats } from './stats'
+import { type LimiterStats, type ProcessStats, readStats } from './stats'
 import { LimiterView } from './view'
 
 /** For a limiter that exists already: what is not in its table. */
@@ -69,7 +69,7 @@ export class Limiter extends LimiterView {
    */
   static remove(name: string, options: { force?: boolean } = {}): void {
     const { force } = checkObject('options', options, ['force'])
-    removeShared(checkName('name', name), force === true)
+    removeShared(checkName('name', name), checkSwitch('force', force))
   }
 
   /** What stands for this limiter in a message to another thread, for `Limiter.attach`. */
@@ -85,15 +85,14 @@ export class Limiter extends LimiterView {
 
   /**
    * Changes the limiter's own policy, for all threads and processes that share it, from their next call on. What is not
-   * named stays. Nobody's bucket is refilled: when `burst` is raised a key keeps the tokens it has left, when it is
+   * named stays (a `burst` that was not set apart from the limit goes with it). Nobody's bucket is refilled: when `burst` is raised a key keeps the tokens it has left, when it is
    * lowered those it has spent; a key that has spent nothing has the new `burst`. A window keeps its count, and the new
    * limit applies to it. Tiers stay as they are. If two change it at the same time, one of them has the last word.
    * @throws as the constructor, and RangeError ERR_SLUICE_POLICY if there were too many different ones
    */
   setPolicy(policy: PolicyVariant): void {
     this.#checkOpen()
-    const { limit, windowNs, capacity } = this.#core.vary(policy, 'policy')
-    this.#core.native.setPolicy(limit, windowNs, capacity)
+    this.#core.setPolicy(policy)
   }
 
   /** The tier of that name. @throws RangeError ERR_SLUICE_TIER_UNKNOWN with the nearest valid name */
@@ -128,9 +127,11 @@ export class Limiter extends LimiterView {
    * Figures about the table and the calls so far, of all who share it. Reads one counter per 1000 slots.
    * @param options `perProcess`: also what each process that is attached did (asks the system about each)
    */
+  stats(options: { perProcess: true }): LimiterStats & { processes: ProcessStats[] }
+  stats(options?: { perProcess?: boolean }): LimiterStats
   stats(options: { perProcess?: boolean } = {}): LimiterStats {
     const { perProcess } = checkObject('options', options, ['perProcess'])
-    return readStats(this.#core.native, perProcess === true)
+    return readStats(this.#core.native, checkSwitch('perProcess', perProcess))
   }
 
   /**

@@ -1,5 +1,5 @@
 import { rangeError, shown, typeError } from '../errors/errors'
-import { checkChoice, checkNumber, checkObject, MAX_KEYS } from '../policy/options'
+import { checkChoice, checkNumber, checkObject, checkSwitch, MAX_KEYS } from '../policy/options'
 import {
   ALGORITHMS,
   type Algorithm,
@@ -104,13 +104,7 @@ function checkShared(value: unknown): Required<SharedOptions> | undefined {
     )
   }
   const options = checkObject('shared', value, ['name', 'changePolicy'])
-  const changePolicy = byDefault(options['changePolicy'], false)
-  if (typeof changePolicy !== 'boolean') {
-    throw typeError(
-      'ERR_SLUICE_OPTION_TYPE',
-      `shared.changePolicy must be true or false; got ${shown(changePolicy)}`,
-    )
-  }
+  const changePolicy = checkSwitch('shared.changePolicy', options['changePolicy'])
   return { name: checkName('shared.name', options['name']), changePolicy }
 }
 

@@ -47,12 +47,12 @@ function differencesOf(native: NativeLimiter, settings: Settings): Difference[] 
   ]
   const [limit, windowNs, burst] = native.policy() as unknown as [number, number, number]
   const algorithm = ALGORITHMS[algorithmId - 1] ?? 'unknown'
-  if (algorithm !== settings.algorithm)
-    return [{ name: 'algorithm', has: algorithm, asked: settings.algorithm, isPolicy: false }]
+  const isSame = algorithm === settings.algorithm
   const isBucket = algorithm === 'token-bucket'
   const { policy } = settings
   const countable = policy.limit <= maxLimit
   const all: Difference[] = [
+    { name: 'algorithm', has: algorithm, asked: settings.algorithm, isPolicy: false },
     { name: 'maxKeys', has: maxKeys, asked: settings.maxKeys, isPolicy: false },
     { name: 'limit', has: limit, asked: policy.limit, isPolicy: countable },
     {
@@ -62,8 +62,8 @@ function differencesOf(native: NativeLimiter, settings: Settings): Difference[] 
       isPolicy: isBucket,
     },
   ]
-  if (isBucket) all.push({ name: 'burst', has: burst, asked: policy.capacity, isPolicy: true })
-  else {
+  if (isSame && isBucket) all.push({ name: 'burst', has: burst, asked: policy.capacity, isPolicy: true })
+  if (isSame && !isBucket) {
     all.push({
       name: 'align',
       has: ALIGNMENTS[alignToEpoch] ?? 'unknown',

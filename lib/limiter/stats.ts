@@ -23,7 +23,7 @@ export interface LimiterStats {
   processes?: ProcessStats[]
 }
 
-/** What one process did with a limiter, since it attached. */
+/** What the limiter objects that a process has attached now did, each since it attached. */
 export interface ProcessStats {
   /** As the process itself sees it: processes in different containers may have the same one. */
   pid: number

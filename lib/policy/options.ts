@@ -27,6 +27,13 @@ export function checkNumber(name: string, value: unknown, range: Range): number 
   return value
 }
 
+/** `value`, or false if it is absent. @throws TypeError ERR_SLUICE_OPTION_TYPE */
+export function checkSwitch(name: string, value: unknown): boolean {
+  if (value === undefined) return false
+  if (typeof value === 'boolean') return value
+  throw typeError('ERR_SLUICE_OPTION_TYPE', `${name} must be true or false; got ${shown(value)}`)
+}
+
 /** `value`, if it is one of `choices`. @throws TypeError ERR_SLUICE_OPTION_TYPE, RangeError ERR_SLUICE_OPTION_RANGE */
 export function checkChoice<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
   const list = choices.map((choice) => `'${choice}'`).join(' or ')

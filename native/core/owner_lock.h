@@ -1,7 +1,6 @@
 // A spin lock that knows who holds it, so that it can be taken from a holder that has died.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -25,8 +24,8 @@ class OwnerLock {
   // from then on, until that one has let go, all wait only briefly: one that stands still must not stop the
   // others. Threads of one process wait as long as it takes.
   Acquired acquire(const Membership& member) {
-    std::uint64_t holder = 0;
-    for (unsigned waits = 0;;) {
+    Patience patience;
+    for (;;) {
       // Acquire: who asks whether this holder lives sees the place that it took before.
       std::uint64_t seen = holder_.load(std::memory_order_acquire);
       if (seen == 0) {
@@ -39,13 +38,9 @@ class OwnerLock {
         }
         continue;
       }
-      if ((seen & ~kWaitedInVain) != holder) {  // it goes from hand to hand, only not to ours
-        holder = seen & ~kWaitedInVain;
-        waits = std::min(waits, kSpins + kYields);
-      }
-      if (++waits <= kSpins) continue;
-      pause(waits);
-      if (waits <= kSpins + kYields && waits % kYieldsBetweenQuestions != kFirstQuestion) continue;
+      const std::uint64_t holder = seen & ~kWaitedInVain;
+      const bool isStopped = seen != holder;
+      if (!patience.timeToAsk(holder, isStopped)) continue;
       if (member.isGone(holder)) {
         crashPoint();
         // Acq_rel: likewise; the system ordered the dead holder's end, and all it wrote, before our question.
@@ -53,9 +48,9 @@ class OwnerLock {
                                             std::memory_order_relaxed)) {
           return Acquired::kFromTheDead;
         }
-      } else if (member.isAmongProcesses() && (waits > kMostWaits || (seen & kWaitedInVain) != 0)) {
+      } else if (member.isAmongProcesses() && (isStopped || patience.isOver())) {
         // Relaxed: a hint to others. If the holder has just let go, it is not needed.
-        holder_.compare_exchange_strong(seen, seen | kWaitedInVain, std::memory_order_relaxed);
+        holder_.compare_exchange_strong(seen, holder | kWaitedInVain, std::memory_order_relaxed);
         return Acquired::kNot;
       }
     }
@@ -69,19 +64,36 @@ class OwnerLock {
 
  private:
   static constexpr std::uint64_t kWaitedInVain = Member::kLeft;  // no holder's token has that bit
-  static constexpr unsigned kSpins = 64;
-  static constexpr unsigned kYields = 448;
-  static constexpr unsigned kYieldsBetweenQuestions = 32;  // a question is a system call, as is a yield
-  static constexpr unsigned kFirstQuestion = 4;
-  static constexpr unsigned kMostWaits = kSpins + kYields + 200;
-
-  static void pause(unsigned waits) {
-    if (waits <= kSpins + kYields) {
+  // How long to wait for one holder, and how: first busily, then leaving the processor to others, then
+  // asleep.
+  class Patience {
+   public:
+    // Waits a little. Whether it is time to ask what has become of the holder, which is a system call.
+    bool timeToAsk(std::uint64_t holder, bool isStopped) {
+      if (holder != holder_) {  // it goes from hand to hand, only not to ours
+        holder_ = holder;
+        waits_ = waits_ < kSpins ? waits_ : kSpins;
+      }
+      if (++waits_ <= kSpins || isStopped) return isStopped;
+      if (waits_ == kSpins + 1) since_ = std::chrono::steady_clock::now();
+      if (waits_ > kSpins + kYields) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return true;
+      }
       std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return (waits_ - kSpins) % kYieldsBetweenQuestions == 0;
     }
-  }
+    // REQUIRES that timeToAsk was true.
+    bool isOver() const { return std::chrono::steady_clock::now() - since_ > kLongest; }
+
+   private:
+    static constexpr unsigned kSpins = 64, kYields = 64, kYieldsBetweenQuestions = 4;
+    static constexpr std::chrono::milliseconds kLongest{200};
+
+    std::uint64_t holder_ = 0;
+    unsigned waits_ = 0;
+    std::chrono::steady_clock::time_point since_;
+  };
 
   std::atomic<std::uint64_t> holder_;
 };

@@ -31,6 +31,7 @@ namespace {
 constexpr char kFolder[] = "/dev/shm";
 constexpr char kPrefix[] = "sluice.";
 constexpr unsigned kGate = 1U << 20;  // beyond the places that callers lock
+constexpr std::uint64_t kLongestWaitNs = 1'000'000'000;
 constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
 
 std::string pathOf(const std::string& name) { return std::string(kFolder) + '/' + kPrefix + name; }
@@ -51,6 +52,16 @@ bool lockPlace(int file, unsigned place, short type) {
   return fcntl(file, F_OFD_SETLK, &lock) == 0;
 }
 
+std::uint64_t monotonicNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+void pauseFor(long ns) {
+  const timespec pause = {0, ns};
+  nanosleep(&pause, nullptr);
+}
+
 std::string readSmallFile(const char* path) {
   char text[512];
   const int file = ::open(path, O_RDONLY | O_CLOEXEC);
@@ -68,7 +79,8 @@ ShareFailure checkFile(const struct stat& facts) {
   if ((facts.st_mode & 0177) != 0) {
     char mode[8];
     std::snprintf(mode, sizeof mode, "%04o", facts.st_mode & 07777);
-    return failure(ShareStatus::kForeign, "its mode is " + std::string(mode) + ", not 0600");
+    return failure(ShareStatus::kForeign,
+                   "its mode is " + std::string(mode) + ", not 0600 (chmod 600, or remove it)");
   }
   if (facts.st_size <= 0 || static_cast<std::size_t>(facts.st_size) % kPageBytes != 0)
     return failure(ShareStatus::kCorrupt, "its size is " + std::to_string(facts.st_size) + " bytes");
@@ -223,7 +235,9 @@ ShareFailure SharedMemory::remove(const std::string& name, unsigned places, bool
   SharedMemory opened(file, nullptr, 0);
   ShareFailure failed = file < 0 ? ShareFailure{} : opened.enterGate(true);
   for (unsigned place = 0; file >= 0 && place < places && failed.status == ShareStatus::kOk; ++place) {
-    if (opened.isLockedByOther(place)) failed = failure(ShareStatus::kBusy, "processes are attached to it");
+    if (opened.isLockedByOther(place))
+      failed = failure(ShareStatus::kBusy, "limiter objects are attached to it (npx sluice inspect " + name +
+                                               " lists their processes); close them, or use force");
   }
   if (failed.status != ShareStatus::kOk && !force) return failed;
   if (file >= 0 && !opened.isNamed(name)) return failure(ShareStatus::kNotFound, {});
@@ -244,11 +258,10 @@ bool SharedMemory::isLockedByOther(unsigned place) const {
 }
 
 ShareFailure SharedMemory::enterGate(bool exclusive) {
-  const timespec pause = {0, 100'000};
-  for (int tries = 0; tries < 10'000; ++tries) {
+  for (const std::uint64_t startNs = monotonicNs(); monotonicNs() - startNs < kLongestWaitNs;) {
     if (lockPlace(file_, kGate, exclusive ? F_WRLCK : F_RDLCK)) return {};
     if (errno != EAGAIN && errno != EACCES) return systemFailure("fcntl(F_OFD_SETLK)", errno);
-    nanosleep(&pause, nullptr);
+    pauseFor(100'000);
   }
   return failure(ShareStatus::kBusy,
                  "a process that was about to attach to it, or to remove it, has been stopped half-way");
@@ -256,10 +269,11 @@ ShareFailure SharedMemory::enterGate(bool exclusive) {
 void SharedMemory::leaveGate() { lockPlace(file_, kGate, F_UNLCK); }
 
 MakersTurn::MakersTurn() : folder_(::open(kFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  const timespec pause = {0, 1'000'000};
-  for (int tries = 0; tries < 1'000 && flock(folder_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-       ++tries)
-    nanosleep(&pause, nullptr);
+  const std::uint64_t startNs = monotonicNs();
+  while (flock(folder_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK &&
+         monotonicNs() - startNs < kLongestWaitNs) {
+    pauseFor(1'000'000);
+  }
 }
 MakersTurn::~MakersTurn() {
   if (folder_ >= 0) close(folder_);

@@ -204,7 +204,8 @@ describe('a thousand workers that attach, decide and end', () => {
     const after = footprint()
     expect(held()).toEqual(heldBefore)
     expect(after.files).toBeLessThanOrEqual(before.files + 5)
-    expect(after.mappings).toBeLessThanOrEqual(before.mappings + 50)
+    // The threads' own stacks and heaps come and go: a few dozen. One that each worker leaves would be 900.
+    expect(after.mappings).toBeLessThanOrEqual(before.mappings + 300)
     expect(after.rssMiB).toBeLessThanOrEqual(before.rssMiB + 50)
     for (const limiter of tables) {
       expect(limiter.stats({ perProcess: true }).processes).toMatchObject([{ limiters: 1 }])

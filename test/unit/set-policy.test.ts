@@ -134,14 +134,14 @@ describe.each(KINDS)('setPolicy of %s', (_, openTwo) => {
     expect(watcher.allow('key', left + 1)).toBe(false)
   })
 
-  test('what is not named stays, and burst follows a new limit', () => {
+  test('what is not named stays', () => {
     const [changer, watcher] = openTwo({ burst: 30 })
     const is = { algorithm: 'token-bucket', limit: 100, windowMs: 1000, burst: 30 }
     const steps: [PolicyVariant, object][] = [
       [{}, is],
       [{ windowMs: 2000 }, { ...is, windowMs: 2000 }],
       [{ burst: 40 }, { ...is, windowMs: 2000, burst: 40 }],
-      [{ limit: 50 }, { ...is, limit: 50, windowMs: 2000, burst: 50 }],
+      [{ limit: 50 }, { ...is, limit: 50, windowMs: 2000, burst: 40 }],
       [
         { limit: 60, burst: 7, windowMs: 500 },
         { ...is, limit: 60, windowMs: 500, burst: 7 },
@@ -375,4 +375,36 @@ test('a constructor that fails has changed no limit', () => {
     { type: 'RangeError', code: 'ERR_SLUICE_OPTION_RANGE', says: ['tiers.paid.limit'] },
   )
   expect(limiter.policy.limit).toBe(100)
+})
+
+test('a burst that was not set apart from the limit goes with it', () => {
+  const limiter = open()
+  limiter.setPolicy({ limit: 300 })
+  expect(limiter.policy).toMatchObject({ limit: 300, burst: 300 })
+  limiter.setPolicy({ burst: 20 })
+  limiter.setPolicy({ limit: 500 })
+  expect(limiter.policy).toMatchObject({ limit: 500, burst: 20 })
+})
+
+test('all that differs from a shared limiter is named at once', () => {
+  const name = freshName()
+  kept(new Limiter({ limit: 100, windowMs: 60_000, maxKeys: 1000, shared: name }))
+  expectComplaint(
+    () => new Limiter({ algorithm: 'fixed-window', limit: 7, windowMs: 1000, maxKeys: 77, shared: name }),
+    {
+      type: 'RangeError',
+      code: 'ERR_SLUICE_SHARED_MISMATCH',
+      says: ['algorithm is token-bucket', 'maxKeys is 1000', 'limit is 100', 'windowMs is 60000'],
+    },
+  )
+})
+
+test('switches are true or false, and attach says what it takes', () => {
+  const limiter = open()
+  const wrong = { type: 'TypeError', code: 'ERR_SLUICE_OPTION_TYPE' } as const
+  expectComplaint(() => limiter.stats({ perProcess: 'yes' as never }), { ...wrong, says: ['perProcess'] })
+  expectComplaint(() => Limiter.remove('any', { force: 1 as never }), { ...wrong, says: ['force'] })
+  for (const source of [undefined, limiter, { shared: 'api' }]) {
+    expectComplaint(() => Limiter.attach(source as never), { ...wrong, says: ['name of a shared limiter'] })
+  }
 })
