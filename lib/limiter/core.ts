@@ -101,8 +101,9 @@ export class Core {
   setPolicy(variant: PolicyVariant): void {
     const own = this.policy()
     // A limit that brings its own burst is for tiers; here a burst stays, unless there was none but the limit.
-    const keepsBurst = own.burst !== undefined && own.burst !== own.limit
-    const varied = keepsBurst && isPlainObject(variant) ? { burst: own.burst, ...variant } : variant
+    const isApart = own.burst !== undefined && own.burst !== own.limit
+    const keepsBurst = isApart && isObject(variant) && variant.burst === undefined
+    const varied = keepsBurst ? { ...variant, burst: own.burst } : variant
     const { limit, windowNs, capacity } = this.vary(varied, 'policy')
     this.native.setPolicy(limit, windowNs, capacity)
   }
@@ -140,7 +141,7 @@ export class Core {
 
 const MAX_TIERS = 1023
 
-function isPlainObject(value: unknown): value is object {
+function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 

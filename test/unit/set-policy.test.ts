@@ -382,8 +382,12 @@ test('a burst that was not set apart from the limit goes with it', () => {
   limiter.setPolicy({ limit: 300 })
   expect(limiter.policy).toMatchObject({ limit: 300, burst: 300 })
   limiter.setPolicy({ burst: 20 })
-  limiter.setPolicy({ limit: 500 })
+  limiter.setPolicy({ limit: 500, burst: undefined as never })
   expect(limiter.policy).toMatchObject({ limit: 500, burst: 20 })
+  expectComplaint(() => limiter.setPolicy(null as never), {
+    type: 'TypeError',
+    code: 'ERR_SLUICE_OPTION_TYPE',
+  })
 })
 
 test('all that differs from a shared limiter is named at once', () => {
