@@ -27,6 +27,8 @@ class Stopped {
   template <class Algorithm, class Work>
   Stopped(const RegionName& name, int n, Work&& work, std::type_identity<Algorithm>)
       : child_(check::spawn([&] {
+          // In a group of its own: a group with a stopped process is hung up on when its shell ends.
+          setpgid(0, 0);
           const auto table = openTable<Algorithm>(name);
           check::pointsToLive = n;
           sluice::atCrashPoint = [] {
