@@ -119,7 +119,7 @@ Region::Attached Region::allocate(const RegionSpec& spec) {
 }
 
 Region::Attached Region::attach(std::shared_ptr<Region> region) {
-  auto member = Membership::join(region->members(), 0, Member::kMax, region->shared(), Machine{});
+  auto member = Membership::join(region->members(), 0, Member::kMax, nullptr, Machine{});
   if (!member) return {nullptr, std::nullopt, failure(ShareStatus::kFull, {})};
   return {std::move(region), std::move(member), {}};
 }
@@ -158,13 +158,13 @@ Region::Attached Region::create(const std::string& name, const RegionSpec& spec,
 Region::Attached Region::openOrCreate(const std::string& name, const RegionSpec& spec) {
   const Machine machine = Machine::self();
   {
-    Attached found = open(name);
+    Attached found = open(name, Role::kMember, machine);
     if (found.failure.status != ShareStatus::kNotFound) return found;
   }
   const MakersTurn turn;
   // Every round but the last one ends because somebody else was faster, who did not wait for their turn.
   for (int round = 0; round < 1000; ++round) {
-    Attached found = open(name);
+    Attached found = open(name, Role::kMember, machine);
     if (found.failure.status != ShareStatus::kNotFound) return found;
     Attached made = create(name, spec, machine);
     if (made.failure.status != ShareStatus::kExists) return made;
@@ -173,7 +173,10 @@ Region::Attached Region::openOrCreate(const std::string& name, const RegionSpec&
 }
 
 Region::Attached Region::open(const std::string& name, Role role) {
-  const Machine machine = Machine::self();
+  return open(name, role, Machine::self());
+}
+
+Region::Attached Region::open(const std::string& name, Role role, const Machine& machine) {
   for (;;) {
     SharedMemory::Result found = SharedMemory::open(name);
     if (!found.memory) return {nullptr, std::nullopt, found.failure};

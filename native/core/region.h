@@ -72,6 +72,7 @@ class Region {
   }
   SharedMemory* shared() const;
 
+  static Attached open(const std::string& name, Role role, const Machine& machine);
   static Attached enter(std::unique_ptr<SharedMemory> memory, const Machine& machine, Role role);
   static Attached create(const std::string& name, const RegionSpec& spec, const Machine& machine);
 
