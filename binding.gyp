@@ -10,6 +10,7 @@
         "native/binding/arguments.cc",
         "native/binding/limiter_binding.cc",
         "native/binding/registry.cc",
+        "native/binding/set_binding.cc",
         "native/binding/view_binding.cc"
       ],
       "include_dirs": ["native", "<!@(node -p \"require('node-addon-api').include_dir\")"],

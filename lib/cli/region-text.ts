@@ -9,12 +9,26 @@ const WINDOW_UNITS = [
   { unit: 's', ms: 1000 },
 ]
 
-/** `token-bucket 100/1m burst 20`. */
+/** `token-bucket 100/1m burst 20`, `concurrency 5, held 30s`. */
 export function policyText({ policy, hasOwnClock }: Pick<RegionFacts, 'policy' | 'hasOwnClock'>): string {
-  const { algorithm, limit, windowMs, burst } = policy
-  const { unit, ms } = WINDOW_UNITS.find(({ ms }) => windowMs % ms === 0) ?? { unit: 'ms', ms: 1 }
-  const capacity = burst === undefined ? '' : ` burst ${burst}`
-  return `${algorithm} ${limit}/${windowMs / ms}${unit}${capacity}${hasOwnClock ? ', own clock' : ''}`
+  const { algorithm, limit, windowMs, holdMs, burst, queue, initial, rememberMs, evenly } = policy
+  const parts = [
+    holdMs === undefined
+      ? `${algorithm} ${limit}/${spanText(windowMs ?? 0)}`
+      : `${algorithm} ${limit}, held ${spanText(holdMs)}`,
+  ]
+  if (burst !== undefined) parts.push(` burst ${burst}`)
+  if (queue !== undefined) parts.push(` queue ${queue}`)
+  if (initial !== undefined) parts.push(`, new keys ${initial}, known for ${spanText(rememberMs ?? 0)}`)
+  if (evenly) parts.push(', spread evenly')
+  if (hasOwnClock) parts.push(', own clock')
+  return parts.join('')
+}
+
+/** `1m`, `90s`, `0.5ms`: in the largest unit of which it is a whole number. */
+function spanText(spanMs: number): string {
+  const { unit, ms } = WINDOW_UNITS.find(({ ms }) => spanMs % ms === 0) ?? { unit: 'ms', ms: 1 }
+  return `${spanMs / ms}${unit}`
 }
 
 export function bytesText(bytes: number): string {

@@ -11,6 +11,7 @@ export class BatchResult {
   #allowed = new Uint8Array(0)
   #remaining = new Float64Array(0)
   #retryAfterMs = new Float64Array(0)
+  #delayMs = new Float64Array(0)
 
   /** How many keys the last batch had. Entries of the arrays from here on are stale. */
   get length(): number {
@@ -33,13 +34,24 @@ export class BatchResult {
     return this.#retryAfterMs
   }
 
+  /** As in `Decision`: how long the call must be held back, where the limiter paces; else 0. */
+  get delayMs(): Float64Array {
+    return this.#delayMs
+  }
+
   /** @internal Makes room for `length` answers. */
   start(length: number): void {
-    const room = Math.min(this.#allowed.length, this.#remaining.length, this.#retryAfterMs.length)
+    const room = Math.min(
+      this.#allowed.length,
+      this.#remaining.length,
+      this.#retryAfterMs.length,
+      this.#delayMs.length,
+    )
     if (room < length) {
       this.#allowed = new Uint8Array(length)
       this.#remaining = new Float64Array(length)
       this.#retryAfterMs = new Float64Array(length)
+      this.#delayMs = new Float64Array(length)
     }
     this.#length = length
     this.#allowedCount = 0
@@ -100,21 +112,23 @@ function consumeChunk(
   costs: number | Float64Array,
   from: number,
 ): number {
-  const { allowed, remaining, retryAfterMs } = out
+  const { allowed, remaining, retryAfterMs, delayMs } = out
+  const { length } = chunk
   if (allStrings(chunk)) {
     const text = chunk.join('')
-    return view.consumeText(text, lengths, chunk.length, costs, allowed, remaining, retryAfterMs, from)
+    return view.consumeText(text, lengths, length, costs, allowed, remaining, retryAfterMs, from, delayMs)
   }
   if (allIntegers(chunk)) {
     return view.consumeIntegers(
       undefined,
       integers,
-      chunk.length,
+      length,
       costs,
       allowed,
       remaining,
       retryAfterMs,
       from,
+      delayMs,
     )
   }
   let admitted = 0
@@ -124,6 +138,7 @@ function consumeChunk(
     allowed[from + i] = isAllowed ? 1 : 0
     remaining[from + i] = results[0] as number
     retryAfterMs[from + i] = results[1] as number
+    delayMs[from + i] = results[4] as number
     if (isAllowed) admitted++
   }
   return admitted

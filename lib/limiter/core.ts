@@ -1,20 +1,23 @@
-import { rangeError } from '../errors/errors'
+import { types } from 'node:util'
+import { rangeError, shown, typeError } from '../errors/errors'
 import type { NativeLimiter, NativeView } from '../native/engine'
 import { loadNative } from '../native/load'
+import { ALGORITHMS, type Algorithm, TRAITS } from '../policy/algorithms'
 import { checkObject } from '../policy/options'
 import {
-  ALGORITHMS,
-  type Algorithm,
   type Policy,
   type PolicyOptions,
   type PolicyVariant,
+  policyFromNumbers,
+  policyNumbers,
   varyPolicy,
 } from '../policy/policy'
 import { type ClockSource, clockSource } from './clock-cell'
 import { checkHandle, type LimiterHandle } from './handle'
-import { checkName, checkOptions, type Settings } from './options'
+import { checkMaxWaiters, checkName, checkOptions, type Settings } from './options'
 import { differsInPolicy } from './shared'
 import type { ViewParts } from './view'
+import { Waiting } from './waiting'
 
 interface Tier {
   readonly policy: Policy
@@ -28,16 +31,19 @@ export class Core {
   readonly tiers: ReadonlyMap<string, Tier>
   /** Under which it is shared with other processes. */
   readonly sharedName: string | undefined
+  readonly waiting: Waiting
   readonly #readClock: (() => void) | undefined
 
   private constructor(
     native: NativeLimiter,
     clock: ClockSource,
+    maxWaiters: number,
     sharedName: string | undefined,
     tiersFor: (core: Core) => ReadonlyMap<string, Policy>,
   ) {
     this.native = native
     this.#readClock = clock.read
+    this.waiting = new Waiting(clock.waiting, maxWaiters)
     this.sharedName = sharedName
     this.algorithm = ALGORITHMS[(native.facts[0] as number) - 1] as Algorithm
     this.tiers = new Map(
@@ -53,22 +59,23 @@ export class Core {
     const settings = checkOptions(value)
     const { algorithm, policy, shared } = settings
     // Before anything is made, so that bad tiers leave nothing behind.
-    const base = policyOptions(algorithm, policy)
+    const base = policyFromNumbers(algorithm, Float64Array.from(policyNumbers(policy)))
     const tiers = tiersOf(settings.tiers, (variant, where) => varyPolicy(algorithm, base, variant, where))
     const clock = clockSource(settings.clock)
     const native = loadNative().open(specOf(settings, tiers.values()), clock.cell, shared?.name)
     return closingOnError(native, () => {
       const changesPolicy = shared !== undefined && differsInPolicy(native, settings, shared)
-      const core = new Core(native, clock, shared?.name, () => tiers)
+      const core = new Core(native, clock, settings.maxWaiters, shared?.name, () => tiers)
       // Last, when nothing can be wrong any more.
-      if (changesPolicy) native.setPolicy(policy.limit, policy.windowNs, policy.capacity)
+      if (changesPolicy) native.setPolicy(Float64Array.from(policyNumbers(policy)))
       return core
     })
   }
 
   /** A limiter that exists. @param asTool see NativeEngine */
   static attach(source: unknown, value: unknown, asTool = false): Core {
-    const options = checkObject('options', value, ['clock', 'tiers'])
+    const options = checkObject('options', value, ['clock', 'tiers', 'maxWaiters'])
+    const maxWaiters = checkMaxWaiters(options['maxWaiters'])
     const { sluice, id, tiers } = sourceOf(source)
     const clock = clockSource(options['clock'])
     const engine = loadNative()
@@ -77,17 +84,33 @@ export class Core {
     return closingOnError(
       native,
       () =>
-        new Core(native, clock, sluice === 'machine' ? id : undefined, (core) =>
+        new Core(native, clock, maxWaiters, sluice === 'machine' ? id : undefined, (core) =>
           tiersOf(options['tiers'] ?? tiers, (variant, where) => core.vary(variant, where)),
+        ),
+    )
+  }
+
+  /** A new limiter with what another one has dumped. */
+  static restore(dump: unknown, value: unknown): Core {
+    const options = checkObject('options', value, ['clock', 'tiers', 'maxWaiters'])
+    if (!types.isUint8Array(dump)) {
+      throw typeError('ERR_SLUICE_OPTION_TYPE', `dump must be a Uint8Array; got ${shown(dump)}`)
+    }
+    const maxWaiters = checkMaxWaiters(options['maxWaiters'])
+    const clock = clockSource(options['clock'])
+    const native = loadNative().restore(dump, clock.cell)
+    return closingOnError(
+      native,
+      () =>
+        new Core(native, clock, maxWaiters, undefined, (core) =>
+          tiersOf(options['tiers'], (variant, where) => core.vary(variant, where)),
         ),
     )
   }
 
   /** The limiter's own policy, as it is now: it may have been changed by another thread or process. */
   policy(): PolicyOptions {
-    const [limit, windowNs, burst] = this.native.policy() as unknown as [number, number, number]
-    const policy = { limit, windowMs: windowNs / 1e6 }
-    return this.algorithm === 'token-bucket' ? { ...policy, burst } : policy
+    return policyFromNumbers(this.algorithm, this.native.policy())
   }
 
   /** That variant of it. */
@@ -100,12 +123,14 @@ export class Core {
   /** Changes the limiter's own policy. */
   setPolicy(variant: PolicyVariant): void {
     const own = this.policy()
-    // A limit that brings its own burst is for tiers; here a burst stays, unless there was none but the limit.
-    const isApart = own.burst !== undefined && own.burst !== own.limit
-    const keepsBurst = isApart && isObject(variant) && variant.burst === undefined
-    const varied = keepsBurst ? { ...variant, burst: own.burst } : variant
-    const { limit, windowNs, capacity } = this.vary(varied, 'policy')
-    this.native.setPolicy(limit, windowNs, capacity)
+    let varied = variant
+    for (const name of ['burst', 'queue'] as const) {
+      // A limit that brings its own burst is for tiers; here a burst stays, unless there was none but the limit.
+      const isApart = own[name] !== undefined && own[name] !== own.limit
+      if (isApart && isObject(variant) && variant[name] === undefined)
+        varied = { ...varied, [name]: own[name] }
+    }
+    this.native.setPolicy(Float64Array.from(policyNumbers(this.vary(varied, 'policy'))))
   }
 
   #checkCountable({ limit }: Policy, where: string): void {
@@ -121,13 +146,26 @@ export class Core {
     return this.#parts(this.native.base)
   }
 
-  viewOf({ limit, windowNs, capacity }: Policy): ViewParts {
-    return this.#parts(this.native.addPolicy(limit, windowNs, capacity))
+  viewOf(policy: Policy): ViewParts {
+    return this.#parts(this.native.addPolicy(Float64Array.from(policyNumbers(policy))))
+  }
+
+  dump(): Uint8Array {
+    this.#readClock?.()
+    return new Uint8Array(this.native.dump())
+  }
+
+  close(): void {
+    this.native.close()
+    this.waiting.close()
   }
 
   handle(): LimiterHandle {
     const tiers = Object.fromEntries(
-      [...this.tiers].map(([name, { policy }]) => [name, policyOptions(this.algorithm, policy)]),
+      [...this.tiers].map(([name, { policy }]) => [
+        name,
+        policyFromNumbers(this.algorithm, Float64Array.from(policyNumbers(policy))),
+      ]),
     )
     return this.sharedName === undefined
       ? { sluice: 'thread', id: this.native.handle(), tiers }
@@ -135,7 +173,8 @@ export class Core {
   }
 
   #parts(native: NativeView): ViewParts {
-    return { native, results: this.native.results, readClock: this.#readClock }
+    const { algorithm, waiting } = this
+    return { native, results: this.native.results, readClock: this.#readClock, algorithm, waiting }
   }
 }
 
@@ -143,10 +182,6 @@ const MAX_TIERS = 1023
 
 function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function policyOptions(algorithm: Algorithm, { limit, windowMs, capacity }: Policy): PolicyOptions {
-  return algorithm === 'token-bucket' ? { limit, windowMs, burst: capacity } : { limit, windowMs }
 }
 
 function tiersOf(value: unknown, policyOf: (variant: unknown, where: string) => Policy): Map<string, Policy> {
@@ -159,12 +194,20 @@ function tiersOf(value: unknown, policyOf: (variant: unknown, where: string) => 
   return new Map(Object.entries(tiers).map(([name, variant]) => [name, policyOf(variant, `tiers.${name}`)]))
 }
 
-function specOf({ algorithm, policy, maxKeys, align }: Settings, tiers: Iterable<Policy>): Float64Array {
-  const maxLimit = Math.max(policy.limit, ...[...tiers].map(({ limit }) => limit))
-  const { windowNs, limit, capacity } = policy
-  const alignToEpoch = align === 'epoch' ? 1 : 0
+function specOf(settings: Settings, tiers: Iterable<Policy>): Float64Array {
+  const { algorithm, policy, maxKeys, align, escalation } = settings
+  const maxLimit = Math.max(...[policy, ...tiers].map(({ limit, initial }) => Math.max(limit, initial)))
+  const alignToEpoch = align === 'epoch' || TRAITS[algorithm].alignsToEpoch ? 1 : 0
   const algorithmId = ALGORITHMS.indexOf(algorithm) + 1
-  return Float64Array.of(algorithmId, maxKeys, windowNs, maxLimit, alignToEpoch, limit, capacity)
+  return Float64Array.from([
+    algorithmId,
+    maxKeys,
+    maxLimit,
+    alignToEpoch,
+    ...policyNumbers(policy),
+    escalation?.forgetMs ?? 0,
+    ...(escalation?.blockMs ?? []),
+  ])
 }
 
 function sourceOf(source: unknown): LimiterHandle {

@@ -16,7 +16,7 @@ export type Reason = (typeof REASONS)[number]
 export interface Decision {
   /** Whether the call was admitted (`peek`: whether one of cost 1 would be). */
   readonly allowed: boolean
-  /** The most the key can spend at once: `burst` of a token bucket, `limit` of a window. */
+  /** The most the key can spend at once: `burst` of a token bucket, `queue` + 1 of a leaky one, else `limit`. */
   readonly limit: number
   /** Whole tokens left after this call. Never overstated. */
   readonly remaining: number
@@ -27,7 +27,29 @@ export interface Decision {
   readonly retryAfterMs: number
   /** Time in ms until nothing counts as spent any more. */
   readonly resetAfterMs: number
+  /** Tokens that this call spent: its cost, less if it was `partial`, 0 if it was refused. */
+  readonly consumed: number
+  /**
+   * For how many ms from now an admitted call must be held back; 0 unless the algorithm is `leaky-bucket` or the policy
+   * spreads calls (`evenly`). May have a fraction: round up, never down.
+   */
+  readonly delayMs: number
   readonly reason: Reason
   /** Who decided. `local`: the engine of this process. */
   readonly source: 'local'
+}
+
+/** What the engine answered: the outcome, and what it has left in `results` (see NativeLimiter). */
+export function decisionOf(outcome: number, results: Float64Array): Decision {
+  return {
+    allowed: outcome === 0,
+    limit: results[3] as number,
+    remaining: results[0] as number,
+    retryAfterMs: results[1] as number,
+    resetAfterMs: results[2] as number,
+    consumed: results[5] as number,
+    delayMs: results[4] as number,
+    reason: REASONS[outcome] as Reason,
+    source: 'local',
+  }
 }

@@ -1,13 +1,8 @@
 import { rangeError, shown, typeError } from '../errors/errors'
-import { checkChoice, checkNumber, checkObject, checkSwitch, MAX_KEYS } from '../policy/options'
-import {
-  ALGORITHMS,
-  type Algorithm,
-  makePolicy,
-  type Policy,
-  type PolicyOptions,
-  type PolicyVariant,
-} from '../policy/policy'
+import { ALGORITHMS, type Algorithm } from '../policy/algorithms'
+import { checkEscalation, type EscalationOptions } from '../policy/escalation'
+import { checkChoice, checkNumber, checkObject, checkSwitch, MAX_KEYS, type Range } from '../policy/options'
+import { makePolicy, type Policy, type PolicyOptions, type PolicyVariant } from '../policy/policy'
 import type { ClockFunction, ManualClock } from '../time/clock'
 
 export const ALIGNMENTS = ['first-request', 'epoch'] as const
@@ -22,16 +17,20 @@ export interface LimiterOptions extends PolicyOptions {
    */
   align?: Alignment
   /**
-   * How many keys the table is made for, at once, at 22.5 bytes each, and 100 kB besides: from 1 to 2^31; default
-   * 1,000,000. When more keys than that limit at the same time, those that have spent least are forgotten first; one
+   * How many keys the table is made for, at once, and 130 kB besides: from 1 to 2^31; default 1,000,000. A key takes
+   * 22.5 bytes; of a strict window or concurrency 112; of a sliding log 22.5 and 11.2 for each of `limit`. When more keys than that limit at the same time, those that have spent least are forgotten first; one
    * that is at its limit or blocked never is.
    */
   maxKeys?: number
   /**
-   * Further policies for the same keys, by name, for `tier`. They share `windowMs` unless they say otherwise (a fixed
-   * window's must), and `burst` unless they bring a `limit` of their own, which then is their default `burst`.
+   * Further policies for the same keys, by name, for `tier`. What they do not say is as in the limiter's own, but for
+   * `burst` and `queue` if they bring a `limit`, which then is the default of those. Only buckets may differ in `windowMs`.
    */
   tiers?: Readonly<Record<string, PolicyVariant>>
+  /** Blocks for those who go on after being refused, each longer than the one before. Default: none. */
+  escalate?: EscalationOptions
+  /** How many calls of `wait` may be waiting at once, on all keys together: from 1; default 10,000. */
+  maxWaiters?: number
   /**
    * A name under which all processes of this machine share one table (Linux). The first makes it; the others must ask
    * for the same limit. It outlives them: a restart resets nobody. See docs/sharing.md. Default: a table of this
@@ -64,6 +63,8 @@ export interface Settings {
   readonly align: Alignment
   readonly maxKeys: number
   readonly tiers: unknown
+  readonly escalation: EscalationOptions | undefined
+  readonly maxWaiters: number
   readonly shared: Required<SharedOptions> | undefined
   readonly clock: unknown
 }
@@ -72,10 +73,17 @@ const KNOWN_OPTIONS = [
   'algorithm',
   'limit',
   'windowMs',
+  'holdMs',
   'burst',
+  'queue',
+  'initial',
+  'rememberMs',
+  'evenly',
   'align',
   'maxKeys',
   'tiers',
+  'escalate',
+  'maxWaiters',
   'shared',
   'clock',
 ] as const
@@ -90,8 +98,21 @@ export function checkOptions(value: unknown): Settings {
   if (options.align !== undefined && algorithm !== 'fixed-window') {
     throw rangeError('ERR_SLUICE_OPTION_RANGE', `align belongs to the fixed window; a ${algorithm} has none`)
   }
+  const escalation = checkEscalation(options.escalate)
+  if (escalation !== undefined && (algorithm === 'leaky-bucket' || algorithm === 'concurrency')) {
+    throw rangeError('ERR_SLUICE_OPTION_RANGE', `escalate does not belong to a ${algorithm}`)
+  }
   const { tiers, clock } = options
-  return { algorithm, policy, align, maxKeys, tiers, shared: checkShared(options.shared), clock }
+  const shared = checkShared(options.shared)
+  const maxWaiters = checkMaxWaiters(options.maxWaiters)
+  return { algorithm, policy, align, maxKeys, tiers, escalation, maxWaiters, shared, clock }
+}
+
+const MAX_WAITERS: Range = { min: 1, max: Number.MAX_SAFE_INTEGER, integer: true }
+
+/** @throws TypeError ERR_SLUICE_OPTION_TYPE, RangeError ERR_SLUICE_OPTION_RANGE */
+export function checkMaxWaiters(value: unknown): number {
+  return checkNumber('maxWaiters', byDefault(value, 10_000), MAX_WAITERS)
 }
 
 function checkShared(value: unknown): Required<SharedOptions> | undefined {

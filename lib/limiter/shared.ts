@@ -1,13 +1,16 @@
 import { rangeError } from '../errors/errors'
 import type { NativeLimiter } from '../native/engine'
-import { ALGORITHMS } from '../policy/policy'
+import { ALGORITHMS, TRAITS } from '../policy/algorithms'
+import { policyFromNumbers, policyNumbers } from '../policy/policy'
 import { ALIGNMENTS, type Settings, type SharedOptions } from './options'
+
+type Value = string | number | boolean
 
 /** What a shared limiter has and what was asked for, where they differ. */
 interface Difference {
   readonly name: string
-  readonly has: string | number
-  readonly asked: string | number
+  readonly has: Value
+  readonly asked: Value
   /** Whether `changePolicy` can change it. */
   readonly isPolicy: boolean
 }
@@ -38,38 +41,52 @@ export function differsInPolicy(
 }
 
 function differencesOf(native: NativeLimiter, settings: Settings): Difference[] {
-  const [algorithmId, maxKeys, tableWindowNs, alignToEpoch, maxLimit] = native.facts as unknown as [
-    number,
-    number,
-    number,
-    number,
-    number,
-  ]
-  const [limit, windowNs, burst] = native.policy() as unknown as [number, number, number]
-  const algorithm = ALGORITHMS[algorithmId - 1] ?? 'unknown'
-  const isSame = algorithm === settings.algorithm
-  const isBucket = algorithm === 'token-bucket'
-  const { policy } = settings
-  const countable = policy.limit <= maxLimit
+  const [algorithmId, maxKeys, tableWindowNs, alignToEpoch, maxLimit, , forgetMs, ...blockMs] =
+    native.facts as unknown as number[]
+  const algorithm = ALGORITHMS[(algorithmId as number) - 1] ?? 'unknown'
   const all: Difference[] = [
     { name: 'algorithm', has: algorithm, asked: settings.algorithm, isPolicy: false },
-    { name: 'maxKeys', has: maxKeys, asked: settings.maxKeys, isPolicy: false },
-    { name: 'limit', has: limit, asked: policy.limit, isPolicy: countable },
+    { name: 'maxKeys', has: maxKeys as number, asked: settings.maxKeys, isPolicy: false },
     {
-      name: 'windowMs',
-      has: (isBucket ? windowNs : tableWindowNs) / 1e6,
-      asked: policy.windowNs / 1e6,
-      isPolicy: isBucket,
+      name: 'escalate',
+      has: escalationText(forgetMs as number, blockMs),
+      asked: escalationText(settings.escalation?.forgetMs ?? 0, settings.escalation?.blockMs ?? []),
+      isPolicy: false,
     },
   ]
-  if (isSame && isBucket) all.push({ name: 'burst', has: burst, asked: policy.capacity, isPolicy: true })
-  if (isSame && !isBucket) {
+  if (algorithm === settings.algorithm && algorithm === 'fixed-window') {
     all.push({
       name: 'align',
-      has: ALIGNMENTS[alignToEpoch] ?? 'unknown',
+      has: ALIGNMENTS[alignToEpoch as number] ?? 'unknown',
       asked: settings.align,
       isPolicy: false,
     })
   }
+  all.push(...policyDifferences(native, settings, maxLimit as number, tableWindowNs as number))
   return all.filter(({ has, asked }) => has !== asked)
+}
+
+function policyDifferences(
+  native: NativeLimiter,
+  { algorithm, policy }: Settings,
+  maxLimit: number,
+  tableWindowNs: number,
+): Difference[] {
+  const has = policyFromNumbers(algorithm, native.policy()) as unknown as Record<string, Value>
+  const asked = policyFromNumbers(
+    algorithm,
+    Float64Array.from(policyNumbers(policy)),
+  ) as unknown as typeof has
+  const { options, sharesWindow } = TRAITS[algorithm]
+  const isWindow = (name: string) => name === 'windowMs' || name === 'holdMs'
+  return options.map((name) => ({
+    name,
+    has: isWindow(name) && sharesWindow ? tableWindowNs / 1e6 : (has[name] ?? 'unset'),
+    asked: asked[name] ?? 'unset',
+    isPolicy: (name !== 'limit' || policy.limit <= maxLimit) && !(isWindow(name) && sharesWindow),
+  }))
+}
+
+function escalationText(forgetMs: number, blockMs: readonly number[]): string {
+  return blockMs.length === 0 ? 'none' : `${blockMs.join(', ')} ms, forgotten after ${forgetMs} ms`
 }

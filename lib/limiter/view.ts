@@ -1,8 +1,14 @@
-import { shown, typeError } from '../errors/errors'
+import { type CodedError, rangeError, shown, typeError } from '../errors/errors'
 import type { NativeView } from '../native/engine'
 import type { Key } from '../native/key'
+import type { Algorithm } from '../policy/algorithms'
+import { checkObject, checkSwitch } from '../policy/options'
+import type { WaitOptions } from '../waiting/wait-options'
 import { type BatchOptions, BatchResult, consumeMany } from './batch'
-import { type Decision, REASONS, type Reason } from './decision'
+import { type Decision, decisionOf } from './decision'
+import { Lease } from './lease'
+import { checkReservation, checkTokens, Reservation, type ReserveOptions } from './reservation'
+import { attempted, queueIdOf, type Waiting } from './waiting'
 
 /** @internal What a view needs of the limiter it looks into. */
 export interface ViewParts {
@@ -10,6 +16,16 @@ export interface ViewParts {
   readonly results: Float64Array
   /** Reads a clock function into the engine's clock cell; absent where the engine sees the time itself. */
   readonly readClock: (() => void) | undefined
+  readonly algorithm: Algorithm
+  readonly waiting: Waiting
+}
+
+/** @internal What a `LimitSet` needs of a view. */
+export let partsOf: (view: LimiterView) => ViewParts
+
+export interface ConsumeOptions {
+  /** Take what there is, if that is less than the cost; refuse only if there is nothing. Default false: all or nothing. */
+  partial?: boolean
 }
 
 /**
@@ -22,6 +38,10 @@ export interface ViewParts {
  */
 export class LimiterView {
   readonly #parts: ViewParts
+
+  static {
+    partsOf = (view) => view.#parts
+  }
 
   /**
    * Spends `cost` tokens (an integer from 0; default 1) if the key has them. The fastest call.
@@ -47,10 +67,86 @@ export class LimiterView {
    * Spends `cost` tokens (an integer from 0; default 1) if the key has them, and says what is left. A cost of 0 only
    * reads, and is admitted unless the key is blocked.
    */
-  consume(key: Key, cost?: number): Decision {
-    const { native, readClock } = this.#parts
+  consume(key: Key, cost?: number, options?: ConsumeOptions): Decision {
+    const { native, results, readClock } = this.#parts
+    if (options !== undefined && isPartial(options)) {
+      readClock?.()
+      return decisionOf(native.consumePartial(key, cost), results)
+    }
     readClock?.()
-    return this.#decision(REASONS[native.consume(key, cost)] as Reason)
+    return decisionOf(native.consume(key, cost), results)
+  }
+
+  /**
+   * Charges an estimate now, to be corrected when the cost is known.
+   * @param estimate tokens: an integer from 0 to 2^53-1
+   * @param ttlMs how long what turns out not to be needed is given back, in ms from 0; the estimate stands after that
+   * @throws besides as all operations: TypeError ERR_SLUICE_OPTION_TYPE, ERR_SLUICE_OPTION_UNKNOWN; RangeError
+   * ERR_SLUICE_OPTION_RANGE, ERR_SLUICE_UNSUPPORTED if the algorithm is `concurrency`, whose leases do that
+   */
+  reserve(key: Key, estimate: number, ttlMs: number, options?: ReserveOptions): Reservation {
+    const { native, results, waiting, readClock } = this.#parts
+    if (native.acquire !== undefined) throw unsupported('reserve', 'acquire', 'concurrency')
+    const settings = checkReservation(ttlMs, options)
+    const tokens = checkTokens('estimate', estimate)
+    readClock?.()
+    const decision = decisionOf(native.reserve(key, tokens), results)
+    const [timeHigh, timeLow] = [results[9] as number, results[10] as number]
+    return new Reservation(decision, tokens, {
+      giveBack: (unused) => {
+        readClock?.()
+        native.refundSince(key, unused, timeHigh, timeLow, settings.ttlMs)
+        waiting.wake(key)
+      },
+      take: (more) => {
+        readClock?.()
+        return native.penalize(key, more, settings.maxDebt)
+      },
+    })
+  }
+
+  /**
+   * Takes `cost` places (an integer from 0; default 1) of those that the key may hold at once. Only of `concurrency`.
+   * @throws besides as all operations: RangeError ERR_SLUICE_UNSUPPORTED if the algorithm is another one
+   */
+  acquire(key: Key, cost = 1): Lease {
+    const { native, results, readClock, waiting } = this.#parts
+    if (native.acquire === undefined) throw unsupported('acquire', 'consume', this.#parts.algorithm)
+    readClock?.()
+    const decision = decisionOf(native.acquire(key, cost), results)
+    const [high, low, nonce] = [results[6] as number, results[7] as number, results[8] as number]
+    return new Lease(decision, () => {
+      readClock?.()
+      const released = native.release?.(key, cost, high, low, nonce) ?? 0
+      waiting.wake(key)
+      return released > 0
+    })
+  }
+
+  /**
+   * Waits until the key has `cost` tokens (an integer from 0; default 1), and spends them. First come, first served, for
+   * each key, among those who wait on this limiter object: only the first of them tries, so a large cost is not overtaken
+   * by small ones. (Who calls `allow` or `consume` does not queue, nor do other threads and processes.) A leaky bucket, or
+   * a policy that spreads calls (`evenly`), resolves when the call may go out.
+   *
+   * Never throws. Rejects with what the operations throw; RangeError `ERR_SLUICE_TOO_COSTLY` if the cost is above the
+   * capacity, `ERR_SLUICE_WAIT_TIMEOUT` after `maxWaitMs`, or as soon as it is known that it would take longer,
+   * `ERR_SLUICE_QUEUE_FULL` if `maxWaiters` wait; TypeError `ERR_SLUICE_CLOSED`; the signal's reason; RangeError
+   * `ERR_SLUICE_UNSUPPORTED` if the algorithm is `concurrency` (see `waitForLease`); what is said of options elsewhere.
+   */
+  wait(key: Key, cost?: number, options?: WaitOptions): Promise<Decision> {
+    const { native, waiting } = this.#parts
+    if (native.acquire !== undefined)
+      return Promise.reject(unsupported('wait', 'waitForLease', 'concurrency'))
+    return waiting.room.wait(queueIdOf(key), () => attempted(this.consume(key, cost), false), options)
+  }
+
+  /** Waits until the key has `cost` places free, and takes them: `wait` for `concurrency`. Rejects as `wait`. */
+  waitForLease(key: Key, cost?: number, options?: WaitOptions): Promise<Lease> {
+    const { native, waiting, algorithm } = this.#parts
+    if (native.acquire === undefined) return Promise.reject(unsupported('waitForLease', 'wait', algorithm))
+    const attempt = () => attempted(this.acquire(key, cost), true)
+    return waiting.room.wait(queueIdOf(key), attempt, options) as Promise<Lease>
   }
 
   /**
@@ -58,9 +154,9 @@ export class LimiterView {
    * key that is not in the table is answered as a new one; that a full table would refuse it only a charge finds out.
    */
   peek(key: Key): Decision {
-    const { native, readClock } = this.#parts
+    const { native, results, readClock } = this.#parts
     readClock?.()
-    return this.#decision(REASONS[native.peek(key)] as Reason)
+    return decisionOf(native.peek(key), results)
   }
 
   /**
@@ -88,9 +184,11 @@ export class LimiterView {
    * @returns whole tokens credited
    */
   refund(key: Key, tokens: number, chargedAgoMs?: number): number {
-    const { native, readClock } = this.#parts
+    const { native, readClock, waiting } = this.#parts
     readClock?.()
-    return native.refund(key, tokens, chargedAgoMs)
+    const credited = native.refund(key, tokens, chargedAgoMs)
+    waiting.wake(key)
+    return credited
   }
 
   /**
@@ -119,21 +217,21 @@ export class LimiterView {
    * @returns whether there was anything to forget
    */
   reset(key: Key): boolean {
-    const { native, readClock } = this.#parts
+    const { native, readClock, waiting } = this.#parts
     readClock?.()
-    return native.reset(key)
+    const wasKnown = native.reset(key)
+    waiting.wake(key)
+    return wasKnown
   }
+}
 
-  #decision(reason: Reason): Decision {
-    const { results } = this.#parts
-    return {
-      allowed: reason === 'ok',
-      limit: results[3] as number,
-      remaining: results[0] as number,
-      retryAfterMs: results[1] as number,
-      resetAfterMs: results[2] as number,
-      reason,
-      source: 'local',
-    }
-  }
+function isPartial(options: ConsumeOptions): boolean {
+  return checkSwitch('partial', checkObject('options', options, ['partial'])['partial'])
+}
+
+function unsupported(operation: string, instead: string, algorithm: Algorithm): RangeError & CodedError {
+  return rangeError(
+    'ERR_SLUICE_UNSUPPORTED',
+    `${operation} is not for a limiter of algorithm '${algorithm}'; use ${instead}`,
+  )
 }

@@ -8,7 +8,7 @@ export interface NativeEngine {
   /**
    * A new limiter, or, with a name, the shared one of that name, made if there is none. What is found may differ from
    * what was asked for: compare `facts` and `policy`.
-   * @param spec algorithm, maxKeys, windowNs, maxLimit, alignToEpoch, limit, burst
+   * @param spec algorithm, maxKeys, maxLimit, alignToEpoch, a policy, forgetMs, the steps of the escalation
    */
   open(spec: Float64Array, clockCell: ClockCell, name: string | undefined): NativeLimiter
   /**
@@ -22,6 +22,10 @@ export interface NativeEngine {
   sharedNames(): string[]
   /** Whoever has it attached goes on with it. Throws ERR_SLUICE_SHARED_BUSY if anybody has, unless `force`. */
   removeShared(name: string, force: boolean): void
+  /** What decides several limits as one. @param seats those of the views; no two of one limiter */
+  openSet(seats: readonly unknown[]): NativeSet
+  /** A new limiter with what `dump` has written. */
+  restore(dump: Uint8Array, clockCell: ClockCell): NativeLimiter
   /** Takes a string out without loss and does nothing with it: the least a native call can cost. */
   noop(key: string): boolean
 }
@@ -30,17 +34,26 @@ export interface NativeEngine {
 export type ClockCell = Float64Array | undefined
 
 export interface NativeLimiter {
-  /** Of the last `consume` or `peek`: remaining, retryAfterMs, resetAfterMs, limit. */
+  /**
+   * Of the last call that answers with an outcome: remaining, retryAfterMs, resetAfterMs, limit, delayMs, consumed; of
+   * `acquire` the lease's ticket, in three numbers; of `reserve` the time, in two.
+   */
   readonly results: Float64Array
-  /** algorithm, maxKeys, windowNs (fixed window), alignToEpoch, greatest limit it can count to, created (epoch ms). */
+  /**
+   * algorithm, maxKeys, windowNs (of windows), alignToEpoch, greatest limit it can count to, created (epoch ms), forgetMs,
+   * the steps of the escalation.
+   */
   readonly facts: Float64Array
   /** The limiter's own policy, whatever it becomes. */
   readonly base: NativeView
-  addPolicy(limit: number, windowNs: number, burst: number): NativeView
+  /** @param policy see `policyNumbers` */
+  addPolicy(policy: Float64Array): NativeView
   /** Changes the limiter's own policy for all who share it. */
-  setPolicy(limit: number, windowNs: number, burst: number): void
-  /** limit, windowNs, burst of the limiter's own policy as it is now. */
+  setPolicy(policy: Float64Array): void
+  /** The limiter's own policy as it is now. */
   policy(): Float64Array
+  /** All that the table holds; of a private limiter. */
+  dump(): ArrayBuffer
   /** keys, capacity, bytes, allowed, denied, evictedLive, refusedFull. */
   stats(): Float64Array
   /** Of each limiter object that is attached: pid, pid namespace, allowed, denied, 1 if it is this one. */
@@ -54,13 +67,33 @@ export interface NativeView {
   allow(key: Key, cost?: number): boolean
   /** Returns the outcome: an index into the reasons (lib/limiter/decision.ts). */
   consume(key: Key, cost?: number): number
+  consumePartial(key: Key, most?: number): number
+  /** For those who come again if refused. Refuses, too, what would have to be held back for longer than `maxDelayMs`. */
+  attempt(key: Key, cost: number | undefined, maxDelayMs: number): number
+  reserve(key: Key, estimate: number): number
+  /** Of a charge whose time `reserve` has told; nothing once that is longer ago than `ttlMs`. */
+  refundSince(key: Key, tokens: number, timeHigh: number, timeLow: number, ttlMs: number): number
+  /** Of concurrency only, like `release`. */
+  acquire?(key: Key, cost?: number): number
+  release?(key: Key, tokens: number, ticketHigh: number, ticketLow: number, ticketNonce: number): number
   peek(key: Key): number
   refund(key: Key, tokens: number, chargedAgoMs?: number): number
-  penalize(key: Key, tokens: number): number
+  penalize(key: Key, tokens: number, maxDebt?: number): number
   block(key: Key, durationMs: number): boolean
   reset(key: Key): boolean
   consumeText: ConsumeMany<string, Uint32Array>
   consumeIntegers: ConsumeMany<undefined, Float64Array>
+  /** For `openSet`. */
+  readonly seat: unknown
+}
+
+/** Each function takes key and cost of each member in turn; or one key and one cost for all. */
+export interface NativeSet {
+  /** Of the last `consume` or `peek`, for each member: outcome, remaining, retryAfterMs, resetAfterMs, limit, delayMs. */
+  readonly results: Float64Array
+  allow(...keysAndCosts: readonly unknown[]): boolean
+  consume(...keysAndCosts: readonly unknown[]): boolean
+  peek(...keysAndCosts: readonly unknown[]): boolean
 }
 
 /** Writes results from index `from` on; returns how many were admitted. */
@@ -73,4 +106,5 @@ export type ConsumeMany<Text, PerKey> = (
   remaining: Float64Array,
   retryAfterMs: Float64Array,
   from: number,
+  delayMs: Float64Array,
 ) => number

@@ -4,13 +4,13 @@
 // at, and nothing is returned.
 #include <napi.h>
 
+#include "binding/algorithms.h"
 #include "binding/arguments.h"
 #include "binding/attachment.h"
 #include "binding/limiter_binding.h"
 #include "binding/registry.h"
 #include "binding/secret.h"
-#include "core/fixed_window.h"
-#include "core/token_bucket.h"
+#include "binding/set_binding.h"
 
 namespace sluice {
 
@@ -76,29 +76,38 @@ void throwShare(napi_env env, const std::string& name, const ShareFailure& failu
   }
 }
 
-// The numbers in `spec`: algorithm, maxKeys, windowNs, maxLimit, alignToEpoch, limit, burst. False only while
-// the environment is being torn down.
-bool readSpec(napi_env env, napi_value value, const double* cell, RegionSpec* spec) {
-  void* data = nullptr;
-  std::size_t length = 0;
-  if (napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr) != napi_ok)
-    return false;
-  if (length != 7) return false;
-  std::uint64_t numbers[7];
-  for (std::size_t i = 0; i < 7; ++i) numbers[i] = static_cast<std::uint64_t>(static_cast<double*>(data)[i]);
+// How the numbers of a new limiter lie: algorithm, maxKeys, maxLimit, alignToEpoch, the policy, forgetMs, and
+// the steps of the escalation.
+constexpr std::size_t kPolicyAt = 4, kForgetAt = kPolicyAt + kPolicyNumbers;
+
+// False only while the environment is being torn down.
+bool readSpec(napi_env env, napi_value value, const double* cell, bool isShared, RegionSpec* spec) {
+  std::array<std::uint64_t, kForgetAt + 1 + Escalation::kMaxSteps> numbers{};
+  const std::size_t length = readNumbers(env, value, numbers.data(), numbers.size());
+  if (length <= kForgetAt) return false;
   spec->algorithm = numbers[0];
   spec->maxKeys = numbers[1];
-  if (spec->algorithm == FixedWindow::kId) spec->book = {numbers[2], numbers[3], numbers[4]};
-  spec->base = {numbers[5], numbers[2], numbers[6], 1};
-  spec->seed = randomSeed();
-  spec->time = Clock::begin(cell, numbers[4] != 0 ? numbers[2] : 1);
+  spec->base = policyFrom(&numbers[kPolicyAt]);
+  spec->base.isBase = 1;
+  const bool aligns = numbers[3] != 0;
+  spec->book = {spec->base.windowNs, numbers[2], aligns ? std::uint64_t{1} : 0};
+  spec->escalation.forgetMs = numbers[kForgetAt];
+  spec->escalation.steps = length - kForgetAt - 1;
+  std::copy_n(&numbers[kForgetAt + 1], spec->escalation.steps, spec->escalation.blockMs.begin());
+  spec->seed = isShared ? randomSeed() : processSeed();
+  spec->id = randomSeed()[0];
+  spec->time = Clock::begin(cell, aligns ? spec->base.windowNs : 1);
   return true;
 }
 
+// What the algorithm makes of the numbers; false if it cannot count them.
 template <class Algorithm>
-bool isPossible(const RegionSpec& spec) {
-  const auto book = Algorithm::Book::make(spec.book);
-  return book && book->accepts(spec.base);
+bool complete(RegionSpec* spec) {
+  const auto book = Algorithm::Book::make(spec->book);
+  if (!book || !book->accepts(spec->base)) return false;
+  spec->book = book->options();
+  spec->wordsPerSlot = wordsPerSlot<Algorithm>(*book);
+  return true;
 }
 
 // open(spec: Float64Array, clockCell: Float64Array | undefined, name: string | undefined): NativeLimiter
@@ -109,11 +118,11 @@ napi_value open(napi_env env, napi_callback_info info) {
   const double* cell = cellOf(env, arguments[1]);
   const std::string name = textOf(env, arguments[2]);
   RegionSpec spec;
-  if (!readSpec(env, arguments[0], cell, &spec)) return nullptr;
+  if (!readSpec(env, arguments[0], cell, !name.empty(), &spec)) return nullptr;
   if (!Clock(cell, spec.time).valid(env)) return nullptr;
-  const bool possible =
-      spec.algorithm == FixedWindow::kId ? isPossible<FixedWindow>(spec) : isPossible<TokenBucket>(spec);
-  if (!possible) {
+  const bool isPossible =
+      withAlgorithm(spec.algorithm, false, [&]<class Algorithm>() { return complete<Algorithm>(&spec); });
+  if (!isPossible) {
     throwRange(env, "ERR_SLUICE_POLICY", "the limit cannot be counted in that window");
     return nullptr;
   }
@@ -125,7 +134,7 @@ napi_value open(napi_env env, napi_callback_info info) {
   }
   throwRange(env, "ERR_SLUICE_NO_MEMORY",
              "maxKeys of " + std::to_string(spec.maxKeys) + " needs " +
-                 std::to_string(Layout::bytes(Geometry::forKeys(spec.maxKeys))) +
+                 std::to_string(Layout::bytes(Geometry::forKeys(spec.maxKeys), spec.wordsPerSlot)) +
                  " bytes, which the system does not give");
   return nullptr;
 }
@@ -165,6 +174,20 @@ napi_value attachHandle(napi_env env, napi_callback_info info) {
   }
   throwRange(env, "ERR_SLUICE_SHARED_FULL", "the limiter of this handle has all the threads it can have");
   return nullptr;
+}
+
+// restore(dump: Uint8Array, clockCell): NativeLimiter
+napi_value restore(napi_env env, napi_callback_info info) {
+  std::size_t count = 2;
+  napi_value arguments[2];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  void* data = nullptr;
+  std::size_t length = 0;
+  napi_get_typedarray_info(env, arguments[0], nullptr, &length, &data, nullptr, nullptr);
+  // A part of a word says as much as none: the dump is not whole. Copied, as it may lie anywhere.
+  std::vector<std::uint64_t> words(length % sizeof(std::uint64_t) == 0 ? length / sizeof(std::uint64_t) : 0);
+  if (!words.empty()) std::memcpy(words.data(), data, length);
+  return restoreDump(env, words, cellOf(env, arguments[1]), arguments[1]);
 }
 
 // sharedNames(): string[]
@@ -219,6 +242,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("attachHandle", attachHandle);
   add("sharedNames", sharedNames);
   add("removeShared", removeShared);
+  add("openSet", openSet);
+  add("restore", restore);
   add("noop", noop);
   return exports;
 }

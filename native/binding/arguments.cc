@@ -69,6 +69,14 @@ void throwRange(napi_env env, const char* code, const std::string& message) {
   napi_throw_range_error(env, code, message.c_str());
 }
 
+bool readHalves(napi_env env, napi_value high, napi_value low, std::uint64_t* value) {
+  Halves halves;
+  if (napi_get_value_double(env, high, &halves.high) != napi_ok) return false;
+  if (napi_get_value_double(env, low, &halves.low) != napi_ok) return false;
+  *value = halves.joined();
+  return true;
+}
+
 bool isUndefined(napi_env env, napi_value value) { return typeOf(env, value) == napi_undefined; }
 
 bool readTokens(napi_env env, napi_value value, const char* name, std::uint64_t* tokens) {
@@ -108,32 +116,34 @@ const char16_t* KeyReader::readText(napi_env env, napi_value text, std::size_t u
   return longBuffer_.get();
 }
 
-bool KeyReader::readLong(napi_env env, napi_value key, const KeyHasher& hasher, Digest* digest) {
+bool KeyReader::viewLong(napi_env env, napi_value key, KeyBytes* bytes) {
   std::size_t units;
   napi_get_value_string_utf16(env, key, nullptr, 0, &units);
+  // What a giant key or batch took is given back when a key comes that needs much less.
+  constexpr std::size_t kKeptUnits = 1 << 20;
+  if (longUnits_ > kKeptUnits && units < kKeptUnits) {
+    longBuffer_.reset();
+    longUnits_ = 0;
+  }
   const char16_t* text = readText(env, key, units);
   if (text == nullptr) {
     throwRange(env, "ERR_SLUICE_KEY_RANGE",
                "key of " + std::to_string(units) + " characters does not fit into memory");
     return false;
   }
-  *digest = hasher.hash(KeyKind::kString, text, units * sizeof(char16_t));
-  constexpr std::size_t kKeptUnits = 1 << 20;
-  if (longUnits_ > kKeptUnits) {
-    longBuffer_.reset();
-    longUnits_ = 0;
-  }
+  *bytes = {KeyKind::kString, text, units * sizeof(char16_t)};
   return true;
 }
 
-bool KeyReader::readOther(napi_env env, napi_value key, const KeyHasher& hasher, Digest* digest) {
+bool KeyReader::viewOther(napi_env env, napi_value key, KeyBytes* bytes) {
   double number;
   if (napi_get_value_double(env, key, &number) == napi_ok) {
     if (!(std::fabs(number) <= kMaxSafeInteger) || number != std::floor(number)) {
       throwRange(env, "ERR_SLUICE_KEY_RANGE", "a numeric key must be a safe integer; got " + shown(env, key));
       return false;
     }
-    *digest = hashInteger(hasher, number);
+    integer_ = static_cast<std::int64_t>(number);
+    *bytes = {KeyKind::kInteger, &integer_, sizeof integer_};
     return true;
   }
   bool isTypedArray = false;
@@ -144,7 +154,7 @@ bool KeyReader::readOther(napi_env env, napi_value key, const KeyHasher& hasher,
     void* data;
     napi_get_typedarray_info(env, key, &type, &length, &data, nullptr, nullptr);
     if (type == napi_uint8_array) {
-      *digest = hasher.hash(KeyKind::kBytes, data, length);
+      *bytes = {KeyKind::kBytes, data, length};
       return true;
     }
   }

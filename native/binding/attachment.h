@@ -64,8 +64,8 @@ class Clock {
     return nowExternal(env, nowNs);
   }
 
-  // Lags `now` by at most `slackNs`. Only of the machine's clock.
-  std::uint64_t coarseNow() const { return sinceOrigin(SystemClock::coarseNs()); }
+  // The machine's coarse clock in this limiter's time. Lags `now` by at most `slackNs`.
+  std::uint64_t coarseNow(std::uint64_t coarseMachineNs) const { return sinceOrigin(coarseMachineNs); }
 
   // The machine's clock can be read again at any time; a user's has been read for this call.
   Later later() const { return cell_ == nullptr ? Later{readAgain, this} : Later{}; }
@@ -142,6 +142,10 @@ struct Results {
   double retryAfterMs;
   double resetAfterMs;
   double limit;  // the most that can be spent at once
+  double delayMs;
+  double consumed;
+  double ticketHigh, ticketLow, ticketNonce;  // of a lease
+  double timeHigh, timeLow;                   // of a reservation
 };
 
 template <class Algorithm>
@@ -188,6 +192,7 @@ struct View {
   std::shared_ptr<Attachment<Algorithm>> attachment;
   std::uint32_t policy;
   bool followsBase;  // it is the limiter's own policy, whatever that becomes
+  bool escalates;    // who is refused may be blocked for it
   typename Algorithm::Frame frame{};
   std::uint64_t frameAt = ~std::uint64_t{0};
 
@@ -201,9 +206,10 @@ struct View {
   }
 
   // The frame around the coarse present. It is recomputed once per timer tick.
-  const typename Algorithm::Frame& currentFrame() {
+  const typename Algorithm::Frame& currentFrame() { return frameOf(SystemClock::coarseNs()); }
+  const typename Algorithm::Frame& frameOf(std::uint64_t coarseMachineNs) {
     const Clock& clock = attachment->clock;
-    const std::uint64_t low = clock.coarseNow();
+    const std::uint64_t low = clock.coarseNow(coarseMachineNs);
     if (low != frameAt) {
       frame = Algorithm::frame(attachment->table->book(), policy, low, low + clock.slackNs());
       frameAt = low;

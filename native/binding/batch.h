@@ -15,7 +15,8 @@ template <class Algorithm>
 class Batch {
  public:
   // consumeText(joined, lengths: Uint32Array, count, costs: number | Float64Array, allowed: Uint8Array,
-  //             remaining: Float64Array, retryAfterMs: Float64Array, from): how many were admitted.
+  //             remaining: Float64Array, retryAfterMs: Float64Array, from, delayMs: Float64Array): how many
+  //             were admitted.
   // Results are written from index `from` on. JavaScript has validated everything.
   static napi_value consumeText(napi_env env, napi_callback_info info) {
     const Call<Algorithm, kArguments> call(env, info);
@@ -50,7 +51,7 @@ class Batch {
   }
 
  private:
-  static constexpr std::size_t kArguments = 8;
+  static constexpr std::size_t kArguments = 9;
 
   // Keys whose lines are requested together: enough to hide a memory access, few enough to stay in the first
   // cache.
@@ -77,7 +78,10 @@ class Batch {
     const auto request = call_.request(Path{});
     if (!request) return false;
     nowNs_ = request->nowNs;
-    frame_ = Algorithm::frame(call_.table().book(), call_.view().policy, nowNs_, nowNs_);
+    const auto& book = call_.table().book();
+    book.catchUp();
+    frame_ = Algorithm::frame(book, call_.view().policy, nowNs_, nowNs_);
+    paces_ = Algorithm::kPaces || book.specAt(call_.view().policy).evenly != 0;
     if (napi_get_value_uint32(env_, call_.argument(2), &count_) != napi_ok) return false;
     if (napi_get_value_uint32(env_, call_.argument(7), &from_) != napi_ok) return false;
     double cost = 0;
@@ -87,8 +91,9 @@ class Batch {
     allowed_ = array<std::uint8_t>(4, napi_uint8_array, from_);
     remaining_ = array<double>(5, napi_float64_array, from_);
     retryAfterMs_ = array<double>(6, napi_float64_array, from_);
+    delayMs_ = array<double>(8, napi_float64_array, from_);
     const bool complete = (oneCost || costs_ != nullptr) && allowed_ != nullptr && remaining_ != nullptr &&
-                          retryAfterMs_ != nullptr;
+                          retryAfterMs_ != nullptr && delayMs_ != nullptr;
     return complete || count_ == 0 || mismatch();
   }
 
@@ -133,23 +138,22 @@ class Batch {
 
   bool decide(std::uint32_t index, const Path& path) {
     const std::uint64_t cost = costs_ == nullptr ? cost_ : static_cast<std::uint64_t>(costs_[index]);
-    std::uint64_t left = 0;
-    const auto admit = [&](const Entry& entry) { return Algorithm::admitAt(frame_, entry, cost, &left); };
     Decision decision;
-    if (call_.table().decide(path, admit) == Verdict::Kind::kAdmit) {
-      decision.remaining = left;
-    } else {
-      decision = consume(Request<Algorithm>{call_.table(), path, call_.view().policy, nowNs_,
-                                            call_.attachment().clock.later()},
-                         cost);
-    }
+    if (!admitAt(path, cost, &decision.remaining)) decision = consume(call_.requestAt(path, nowNs_), cost);
     call_.attachment().count(decision.outcome);
     const bool allowed = decision.outcome == Outcome::kAllowed;
     allowed_[index] = allowed ? 1 : 0;
     remaining_[index] = static_cast<double>(decision.remaining);
     retryAfterMs_[index] =
         decision.retryAfterNs == 0 ? 0 : call_.attachment().clock.toMs(decision.retryAfterNs);
+    if (paces_) delayMs_[index] = call_.attachment().clock.toMs(decision.delayNs);
     return allowed;
+  }
+
+  // The short way of admitting a key that is there; false if it takes the long one.
+  bool admitAt(const Path& path, std::uint64_t cost, std::uint64_t* left) {
+    const auto admit = [&](const Entry& entry) { return Algorithm::admitAt(frame_, entry, cost, left); };
+    return !paces_ && call_.table().decide(path, admit) == Verdict::Kind::kAdmit;
   }
 
   napi_env env_;
@@ -161,6 +165,8 @@ class Batch {
   std::uint8_t* allowed_ = nullptr;
   double* remaining_ = nullptr;
   double* retryAfterMs_ = nullptr;
+  double* delayMs_ = nullptr;
+  bool paces_ = false;  // calls that are admitted may have to wait
   std::uint64_t nowNs_ = 0;
   typename Algorithm::Frame frame_{};
 };

@@ -59,7 +59,11 @@ class Call {
   std::optional<Request<Algorithm>> request(const Path& path) const {
     std::uint64_t nowNs;
     if (!attachment().clock.now(env_, &nowNs)) return std::nullopt;
-    return Request<Algorithm>{table(), path, view_->policy, nowNs, attachment().clock.later()};
+    return requestAt(path, nowNs);
+  }
+  // The same at a time that is known.
+  Request<Algorithm> requestAt(const Path& path, std::uint64_t nowNs) const {
+    return {table(), path, view_->policy, nowNs, attachment().clock.later()};
   }
   // A request about the key in the first argument, now; nothing, and an error thrown, if either is invalid.
   std::optional<Request<Algorithm>> request() const {

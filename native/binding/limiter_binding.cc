@@ -1,19 +1,14 @@
 #include "binding/limiter_binding.h"
 
+#include "binding/algorithms.h"
 #include "binding/call.h"
 #include "binding/registry.h"
+#include "binding/secret.h"
 #include "binding/view_binding.h"
-#include "core/fixed_window.h"
-#include "core/token_bucket.h"
+#include "core/dump.h"
 
 namespace sluice {
 
-namespace {
-
-std::uint64_t maxLimitOf(const TokenBucket::Book&) { return kMaxTokens; }
-std::uint64_t maxLimitOf(const FixedWindow::Book& book) { return book.maxCount(); }
-
-// A Float64Array and where its numbers lie; null while the environment is being torn down.
 double* makeNumbers(napi_env env, std::size_t length, napi_value* array) {
   void* data;
   napi_value buffer;
@@ -23,7 +18,10 @@ double* makeNumbers(napi_env env, std::size_t length, napi_value* array) {
   if (napi_create_typedarray(env, napi_float64_array, length, buffer, 0, array) != napi_ok) return nullptr;
   return static_cast<double*>(data);
 }
-napi_value makeNumbers(napi_env env, const std::uint64_t* numbers, std::size_t count) {
+
+namespace {
+
+napi_value toArray(napi_env env, const std::uint64_t* numbers, std::size_t count) {
   napi_value array;
   double* data = makeNumbers(env, count, &array);
   if (data == nullptr) return nullptr;
@@ -52,18 +50,14 @@ struct LimiterFunctions {
     return nullptr;
   }
 
-  // The policy in the arguments (limit, windowNs, burst), which JavaScript has validated.
+  // The policy in the argument, which JavaScript has validated.
   static Self* selfAndSpec(napi_env env, napi_callback_info info, PolicySpec* spec) {
-    napi_value arguments[3];
-    Self* attachment = self(env, info, arguments, 3);
-    double numbers[3];
-    for (std::size_t i = 0; attachment != nullptr && i < 3; ++i) {
-      if (napi_get_value_double(env, arguments[i], &numbers[i]) != napi_ok) return nullptr;
-    }
-    if (attachment == nullptr) return nullptr;
-    spec->limit = static_cast<std::uint64_t>(numbers[0]);
-    spec->windowNs = static_cast<std::uint64_t>(numbers[1]);
-    spec->burst = static_cast<std::uint64_t>(numbers[2]);
+    napi_value argument;
+    Self* attachment = self(env, info, &argument, 1);
+    std::array<std::uint64_t, kPolicyNumbers> numbers;
+    if (attachment == nullptr || readNumbers(env, argument, numbers.data(), numbers.size()) != numbers.size())
+      return nullptr;
+    *spec = policyFrom(numbers.data());
     return attachment;
   }
 
@@ -81,7 +75,7 @@ struct LimiterFunctions {
     return status == PolicyList::Added::kDone;
   }
 
-  // addPolicy(limit, windowNs, burst): the functions of a view under it
+  // addPolicy(policy: Float64Array): the functions of a view under it
   static napi_value addPolicy(napi_env env, napi_callback_info info) {
     PolicySpec spec;
     Self* attachment = selfAndSpec(env, info, &spec);
@@ -91,7 +85,7 @@ struct LimiterFunctions {
     return makeViewFunctions<Algorithm>(env, attachment->shared_from_this(), added.index, false);
   }
 
-  // setPolicy(limit, windowNs, burst): the limiter's own policy from now on, for all who share it
+  // setPolicy(policy: Float64Array): the limiter's own policy from now on, for all who share it
   static napi_value setPolicy(napi_env env, napi_callback_info info) {
     PolicySpec spec;
     Self* attachment = selfAndSpec(env, info, &spec);
@@ -99,7 +93,7 @@ struct LimiterFunctions {
     return nullptr;
   }
 
-  // policy(): limit, windowNs, burst of the limiter's own policy as it is now
+  // policy(): the limiter's own policy as it is now
   static napi_value policy(napi_env env, napi_callback_info info) {
     Self* attachment = self(env, info);
     if (attachment == nullptr) return nullptr;
@@ -107,8 +101,10 @@ struct LimiterFunctions {
     book.catchUp();
     const std::uint32_t base = attachment->table->basePolicy();
     const PolicySpec spec = base < book.size() ? book.specAt(base) : PolicySpec{};
-    const std::uint64_t numbers[] = {spec.limit, spec.windowNs, spec.burst};
-    return makeNumbers(env, numbers, std::size(numbers));
+    const std::uint64_t numbers[] = {spec.limit,   spec.windowNs,   spec.burst,
+                                     spec.initial, spec.rememberNs, spec.evenly};
+    static_assert(std::size(numbers) == kPolicyNumbers);
+    return toArray(env, numbers, std::size(numbers));
   }
 
   // stats(): keys, capacity, bytes, allowed, denied, evictedLive, refusedFull
@@ -120,7 +116,7 @@ struct LimiterFunctions {
     const std::uint64_t numbers[] = {
         stats.occupied, table.geometry().slots(), table.bytes(),    stats.allowed,
         stats.denied,   stats.evictedLive,        stats.refusedFull};
-    return makeNumbers(env, numbers, std::size(numbers));
+    return toArray(env, numbers, std::size(numbers));
   }
 
   // members(): process, process namespace, allowed, denied, is it this one; of each member that is attached
@@ -143,7 +139,22 @@ struct LimiterFunctions {
                       since(member.allowed, member.allowedBefore), since(member.denied, member.deniedBefore),
                       std::uint64_t{token == table.member().token()}});
     }
-    return makeNumbers(env, numbers.data(), numbers.size());
+    return toArray(env, numbers.data(), numbers.size());
+  }
+
+  // dump(): all that the table holds, as an ArrayBuffer
+  static napi_value dump(napi_env env, napi_callback_info info) {
+    Self* attachment = self(env, info);
+    std::uint64_t nowNs;
+    if (attachment == nullptr || !attachment->clock.now(env, &nowNs)) return nullptr;
+    const auto words = Dump<Algorithm>::of(*attachment->table, nowNs);
+    if (!words) return throwBusy(env), nullptr;
+    void* data;
+    napi_value buffer;
+    const std::size_t bytes = words->size() * sizeof(std::uint64_t);
+    if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok) return nullptr;
+    std::memcpy(data, words->data(), bytes);
+    return buffer;
   }
 
   // handle(): what stands for a private limiter in a message to another thread
@@ -161,6 +172,19 @@ struct LimiterFunctions {
   }
 };
 
+// The region of a new table with what is in the dump, or why there is none; nothing if its numbers make no
+// sense.
+template <class Algorithm>
+std::optional<Region::Attached> restoreTable(const DumpHeader& header, std::span<const std::uint64_t> words) {
+  const auto book = Algorithm::Book::make(header.book);
+  if (!book || wordsPerSlot<Algorithm>(*book) != header.wordsPerSlot) return std::nullopt;
+  Region::Attached attached = Region::allocate(specOf(header, randomSeed()[0]));
+  if (!attached) return attached;
+  const auto table = Table<Algorithm>::attach(std::move(attached));
+  if (!table || !Dump<Algorithm>::fill(*table, header, words)) return std::nullopt;
+  return Region::attach(table->region());
+}
+
 // Whether all went well; false only while the environment is being torn down.
 bool set(napi_env env, napi_value object, const char* name, napi_value value) {
   return value != nullptr && napi_set_named_property(env, object, name, value) == napi_ok;
@@ -170,24 +194,27 @@ template <class Algorithm>
 napi_value makeLimiter(napi_env env, const std::shared_ptr<Attachment<Algorithm>>& attachment) {
   using Own = LimiterFunctions<Algorithm>;
   const RegionHeader& header = attachment->table->region()->header();
-  const std::uint64_t facts[] = {header.algorithm,
-                                 header.maxKeys,
-                                 header.book.windowNs,
-                                 header.book.alignToEpoch,
-                                 maxLimitOf(attachment->table->book()),
-                                 header.createdEpochMs};
+  const Escalation& escalation = header.escalation;
+  std::vector<std::uint64_t> facts = {header.algorithm,
+                                      header.maxKeys,
+                                      header.book.windowNs,
+                                      header.book.alignToEpoch,
+                                      maxLimitOf(attachment->table->book()),
+                                      header.createdEpochMs,
+                                      escalation.forgetMs};
+  facts.insert(facts.end(), escalation.blockMs.begin(), escalation.blockMs.begin() + escalation.steps);
   napi_value limiter;
   if (napi_create_object(env, &limiter) != napi_ok) return nullptr;
   const auto add = [&](const char* name, napi_callback callback) {
     return addFunction(env, limiter, name, callback, attachment);
   };
   const bool complete =
-      set(env, limiter, "facts", makeNumbers(env, facts, std::size(facts))) &&
+      set(env, limiter, "facts", toArray(env, facts.data(), facts.size())) &&
       set(env, limiter, "base",
           makeViewFunctions<Algorithm>(env, attachment, attachment->table->basePolicy(), true)) &&
       add("addPolicy", Own::addPolicy) && add("setPolicy", Own::setPolicy) && add("policy", Own::policy) &&
       add("stats", Own::stats) && add("members", Own::members) && add("handle", Own::handle) &&
-      add("close", Own::close);
+      add("dump", Own::dump) && add("close", Own::close);
   return complete ? limiter : nullptr;
 }
 
@@ -216,6 +243,25 @@ napi_value wrap(napi_env env, Region::Attached attached, const double* cell, nap
 
 }  // namespace
 
+napi_value restoreDump(napi_env env, std::span<const std::uint64_t> words, const double* cell,
+                       napi_value owner) {
+  const auto header = checkDump(words);
+  auto restored = withAlgorithm<std::optional<Region::Attached>>(
+      header ? header->algorithm : 0, std::nullopt,
+      [&]<class Algorithm>() { return restoreTable<Algorithm>(*header, words); });
+  if (!restored) {
+    throwRange(env, "ERR_SLUICE_DUMP",
+               "this is no whole dump of a limiter, or one of another version of sluice; pass what dump() "
+               "returned, all of it");
+    return nullptr;
+  }
+  if (*restored) return wrapRegion(env, std::move(*restored), cell, owner, "the limiter of this dump");
+  throwRange(env, "ERR_SLUICE_NO_MEMORY",
+             "there is no memory for the limiter of this dump, which is made for " +
+                 std::to_string(header->maxKeys) + " keys");
+  return nullptr;
+}
+
 napi_value wrapRegion(napi_env env, Region::Attached attached, const double* cell, napi_value owner,
                       const std::string& name) {
   const RegionHeader& header = attached.region->header();
@@ -226,9 +272,35 @@ napi_value wrapRegion(napi_env env, Region::Attached attached, const double* cel
                                 : " was made with a clock of its own; pass one that shows the same time"));
     return nullptr;
   }
-  if (header.algorithm == FixedWindow::kId)
-    return wrap<FixedWindow>(env, std::move(attached), cell, owner, name);
-  return wrap<TokenBucket>(env, std::move(attached), cell, owner, name);
+  if (header.algorithm == 0 || header.algorithm > Concurrency::kId) {
+    throwRange(env, "ERR_SLUICE_SHARED_CORRUPT", name + " cannot be used: its algorithm is none");
+    return nullptr;
+  }
+  return withAlgorithm<napi_value>(header.algorithm, nullptr, [&]<class Algorithm>() {
+    return wrap<Algorithm>(env, std::move(attached), cell, owner, name);
+  });
+}
+
+std::size_t readNumbers(napi_env env, napi_value array, std::uint64_t* numbers, std::size_t most) {
+  void* data = nullptr;
+  std::size_t length = 0;
+  napi_typedarray_type type;
+  if (napi_get_typedarray_info(env, array, &type, &length, &data, nullptr, nullptr) != napi_ok) return 0;
+  if (type != napi_float64_array || length > most) return 0;
+  for (std::size_t i = 0; i < length; ++i)
+    numbers[i] = static_cast<std::uint64_t>(static_cast<const double*>(data)[i]);
+  return length;
+}
+
+PolicySpec policyFrom(const std::uint64_t* numbers) {
+  PolicySpec spec;
+  spec.limit = numbers[0];
+  spec.windowNs = numbers[1];
+  spec.burst = numbers[2];
+  spec.initial = numbers[3];
+  spec.rememberNs = numbers[4];
+  spec.evenly = numbers[5];
+  return spec;
 }
 
 }  // namespace sluice

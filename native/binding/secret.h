@@ -14,4 +14,10 @@ inline HashSeed randomSeed() {
   return seed;
 }
 
+// The one of all private tables of this process: so several limits on one key have to hash it only once.
+inline const HashSeed& processSeed() {
+  static const HashSeed seed = randomSeed();
+  return seed;
+}
+
 }  // namespace sluice

@@ -16,6 +16,9 @@ template <class Algorithm>
 napi_value makeViewFunctions(napi_env env, std::shared_ptr<Attachment<Algorithm>> attachment,
                              std::uint32_t policy, bool followsBase);
 
+// A Float64Array and where its numbers lie; null while the environment is being torn down.
+double* makeNumbers(napi_env env, std::size_t length, napi_value* array);
+
 // Adds a native function to `object`, which keeps `owned` alive until it is collected. False while the
 // environment is being torn down.
 template <class Owned>

@@ -23,17 +23,21 @@ struct Decision {
   std::uint64_t retryAfterNs =
       0;  // least wait after which the same call is admitted if nobody else spends; kNever
   std::uint64_t resetAfterNs = 0;  // until nothing is spent any more
+  std::uint64_t delayNs = 0;       // admitted, but to go out only after that, where the policy paces
+  std::uint64_t consumed = 0;      // whole tokens that this call spent
 };
 
 // What an operation wants done to an entry. Written only if `write`; a denial may write too, to heal a state
 // from the future (the clock was set back) or to carry it over to a changed policy, but never to spend.
-struct Step {
-  Entry next;
+template <class EntryT>
+struct BasicStep {
+  EntryT next;
   bool write = false;
   Outcome outcome = Outcome::kAllowed;
   std::uint64_t amount = 0;  // whole tokens credited (refund) or taken (penalize)
   bool fromFuture = false;   // the entry lies further in the future than any charge made by now puts it
 };
+using Step = BasicStep<Entry>;
 
 // A charge decided without knowing the exact time. Two words, so that it travels in registers.
 struct Verdict {

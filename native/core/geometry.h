@@ -56,6 +56,13 @@ struct Geometry {
             fingerprint != 0 ? fingerprint : 1};
   }
 
+  // Where that is kept which is remembered about the key besides its entry: at the place of a key of its own.
+  Path companionOf(const Path& path) const {
+    const std::uint64_t identity =
+        scramble(path.fingerprint << kFingerprintShift ^ (std::uint64_t{path.stripe} << 8 | path.home));
+    return pathOf({identity, scramble(identity)});
+  }
+
   // Derived from the fingerprint alone, so that an entry's path can be walked back from where it lies.
   static constexpr std::uint32_t stepOf(std::uint64_t fingerprint) {
     return static_cast<std::uint32_t>(fingerprint) | 1;
@@ -63,6 +70,15 @@ struct Geometry {
 
   constexpr std::uint32_t lineAt(const Path& path, std::uint32_t distance) const {
     return (path.home + path.step * distance) & (linesPerStripe - 1);
+  }
+
+ private:
+  // Every word to another one, without a pattern (the finalizer of SplitMix64; Steele et al., 2014).
+  static constexpr std::uint64_t scramble(std::uint64_t word) {
+    word += 0x9e37'79b9'7f4a'7c15;
+    word = (word ^ word >> 30) * 0xbf58'476d'1ce4'e5b9;
+    word = (word ^ word >> 27) * 0x94d0'49bb'1331'11eb;
+    return word ^ word >> 31;
   }
 };
 

@@ -1,104 +1,106 @@
 // The public verbs, each one atomic change of one entry. Time is an argument of all of them.
 #pragma once
 
-#include "core/table.h"
+#include "core/escalation.h"
 
 namespace sluice {
 
-// The present, read anew.
-struct Later {
-  std::uint64_t (*read)(const void* clock) = nullptr;  // null if the time of the request is all there is
-  const void* clock = nullptr;
-};
-
-// Who asks about what, and when.
-template <class Algorithm>
-struct Request {
-  Table<Algorithm>& table;
-  Path path;
-  std::uint32_t policy;
-  std::uint64_t nowNs;
-  Later later{};
-};
-
-template <class Algorithm>
-struct Answer {
-  typename Table<Algorithm>::Applied applied;
-  std::uint64_t nowNs;  // as of when
-};
-
-// Runs `operation(Entry, nowNs) -> Step`. An entry that seems to lie in an impossible future was written
-// before the clock was set back, and is to be healed; unless it is we who are late: a process may be stopped
-// for hours after it has read the clock. So the clock is read again, now that the entry has been.
-template <class Algorithm, class Operation>
-Answer<Algorithm> applyTo(const Request<Algorithm>& request, Operation&& operation) {
-  std::uint64_t nowNs = request.nowNs;
-  const auto atPresent = [&](const Entry& entry) {
-    Step step = operation(entry, nowNs);
-    if (step.fromFuture && request.later.read != nullptr) [[unlikely]] {
-      nowNs = request.later.read(request.later.clock);
-      step = operation(entry, nowNs);
-    }
-    return step;
-  };
-  // In this order, and nothing copied: a step just written is slow to copy.
-  return {request.table.apply(request.path, nowNs, atPresent), nowNs};
-}
-
+// Spends `cost` if it fits.
 template <class Algorithm>
 Answer<Algorithm> charge(const Request<Algorithm>& request, std::uint64_t cost) {
-  return applyTo(request, [&](const Entry& entry, std::uint64_t nowNs) {
+  return chargePunishing(request, [&](const auto& entry, std::uint64_t nowNs) {
     return Algorithm::charge(request.table.book(), request.policy, entry, nowNs, cost);
   });
 }
 
-// Spends `cost` if it fits. The cheapest verb: it answers yes or no and why.
+// The cheapest verb: it answers yes or no and why.
 template <class Algorithm>
 Outcome allow(const Request<Algorithm>& request, std::uint64_t cost) {
+  if constexpr (Algorithm::kPaces) {
+    // Yes means: now.
+    const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
+      return Algorithm::chargeNow(request.table.book(), request.policy, entry, nowNs, cost);
+    });
+    return answer.applied.step.outcome;
+  }
   return charge(request, cost).applied.step.outcome;
-}
-
-template <class Algorithm>
-Decision describe(const Request<Algorithm>& request, const Answer<Algorithm>& answer, std::uint64_t cost) {
-  const auto& applied = answer.applied;
-  const Outcome outcome = applied.step.outcome;
-  if (outcome == Outcome::kTableFull || outcome == Outcome::kBusy)
-    return {outcome, 0, applied.waitNs, applied.waitNs};
-  return Algorithm::describe(request.table.book(), request.policy, applied.entry, answer.nowNs, cost,
-                             outcome);
 }
 
 // Spends `cost` if it fits, and says what is left.
 template <class Algorithm>
 Decision consume(const Request<Algorithm>& request, std::uint64_t cost) {
-  return describe(request, charge(request, cost), cost);
+  Decision decision = describe(request, charge(request, cost), cost);
+  if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
+  return decision;
+}
+
+// Spends what there is of `most`; refused only if there is nothing.
+template <class Algorithm>
+Decision consumePartial(const Request<Algorithm>& request, std::uint64_t most) {
+  std::uint64_t taken = 0;
+  const auto answer = chargePunishing(request, [&](const auto& entry, std::uint64_t nowNs) {
+    const auto& book = request.table.book();
+    const Decision before = Algorithm::describe(book, request.policy, entry, nowNs, 0, Outcome::kAllowed);
+    taken = std::min(most, std::max(before.remaining, std::uint64_t{most == 0 ? 0U : 1U}));
+    return Algorithm::charge(book, request.policy, entry, nowNs, taken);
+  });
+  Decision decision = describe(request, answer, taken);
+  if (decision.outcome == Outcome::kAllowed) decision.consumed = taken;
+  return decision;
 }
 
 // What consume would answer for a cost of 1, of which nothing is spent.
 template <class Algorithm>
 Decision peek(const Request<Algorithm>& request) {
-  const auto answer = applyTo(request, [&](const Entry& entry, std::uint64_t nowNs) {
-    Step step = Algorithm::charge(request.table.book(), request.policy, entry, nowNs, 1);
+  typename Algorithm::Entry charged;
+  const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
+    auto step = Algorithm::charge(request.table.book(), request.policy, entry, nowNs, 1);
+    charged = step.next;
     if (step.outcome == Outcome::kAllowed) step.write = false;
     return step;
   });
-  return describe(request, answer, 1);
+  if (answer.applied.step.outcome != Outcome::kAllowed) return describe(request, answer, 1);
+  return describeUncharged<Algorithm>(request.table.book(), request.policy, answer.applied.entry, charged,
+                                      answer.nowNs, 1);
+}
+
+// `consume` for somebody who comes again if refused: that is no offence. Where calls are held back, it is
+// refused if that would be for longer than `maxDelayNs`; then `retryAfterNs` is that delay.
+template <class Algorithm>
+Decision attempt(const Request<Algorithm>& request, std::uint64_t cost, std::uint64_t maxDelayNs) {
+  std::uint64_t delayNs = 0;
+  const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
+    const auto& book = request.table.book();
+    auto step = Algorithm::charge(book, request.policy, entry, nowNs, cost);
+    delayNs = step.outcome == Outcome::kAllowed && request.paces()
+                  ? Algorithm::describe(book, request.policy, step.next, nowNs, cost, step.outcome).delayNs
+                  : 0;
+    if (delayNs <= maxDelayNs) return step;
+    BasicStep<typename Algorithm::Entry> refused;
+    refused.next = entry;
+    refused.outcome = Outcome::kLimited;
+    return refused;
+  });
+  Decision decision = describe(request, answer, cost);
+  if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
+  if (delayNs > maxDelayNs) decision.retryAfterNs = delayNs;
+  return decision;
 }
 
 // Gives back up to `tokens` charged `ageNs` ago; the number of whole tokens credited.
 template <class Algorithm>
 std::uint64_t refund(const Request<Algorithm>& request, std::uint64_t tokens, std::uint64_t ageNs) {
-  const auto answer = applyTo(request, [&](const Entry& entry, std::uint64_t nowNs) {
+  const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
     return Algorithm::refund(request.table.book(), request.policy, entry, nowNs, tokens, ageNs);
   });
   return answer.applied.step.amount;
 }
 
-// Takes up to `tokens`, never below empty; the number of whole tokens taken.
+// Takes up to `tokens`, never more than `maxDebt` below empty; the number of whole tokens taken.
 template <class Algorithm>
-std::uint64_t penalize(const Request<Algorithm>& request, std::uint64_t tokens) {
-  const auto answer = applyTo(request, [&](const Entry& entry, std::uint64_t nowNs) {
-    return Algorithm::penalize(request.table.book(), request.policy, entry, nowNs, tokens);
+std::uint64_t penalize(const Request<Algorithm>& request, std::uint64_t tokens, std::uint64_t maxDebt = 0) {
+  const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
+    return Algorithm::penalize(request.table.book(), request.policy, entry, nowNs, tokens, maxDebt);
   });
   return answer.applied.step.amount;
 }
@@ -107,17 +109,29 @@ std::uint64_t penalize(const Request<Algorithm>& request, std::uint64_t tokens) 
 // full, or kBusy.
 template <class Algorithm>
 bool block(const Request<Algorithm>& request, std::uint64_t untilNs) {
-  const auto answer = applyTo(request, [&](const Entry& entry, std::uint64_t nowNs) {
+  const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
     return Algorithm::block(request.table.book(), request.policy, entry, nowNs, untilNs);
   });
   return answer.applied.step.outcome == Outcome::kBlocked;
 }
 
-// Forgets the key, block included. False if nothing was known of it; nothing if it cannot be done now
-// (kBusy).
+// Forgets the key, block and offences included. False if nothing was known of it; nothing if it cannot be
+// done now (kBusy).
 template <class Algorithm>
 std::optional<bool> reset(const Request<Algorithm>& request) {
-  return request.table.erase(request.path, request.nowNs);
+  const bool isForgiven = forgive(request);
+  const auto wasKnown = request.table.erase(request.path, request.nowNs);
+  return isForgiven ? wasKnown : std::nullopt;
+}
+
+// Gives back a lease of `tokens`; how many that were: 0 if it had lapsed, or the key was forgotten since.
+template <class Algorithm>
+std::uint64_t release(const Request<Algorithm>& request, std::uint64_t tokens,
+                      const typename Algorithm::Ticket& ticket) {
+  const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
+    return Algorithm::release(request.table.book(), entry, nowNs, tokens, ticket);
+  });
+  return answer.applied.step.amount;
 }
 
 }  // namespace sluice

@@ -15,10 +15,15 @@ namespace sluice {
 struct PolicySpec {
   std::uint64_t limit = 0;     // tokens per window, 1..2^53-1
   std::uint64_t windowNs = 0;  // 1..2^62-1; a fixed window's is that of the table
-  std::uint64_t burst = 0;     // token bucket: capacity, 1..2^53-1
+  std::uint64_t burst = 0;     // token and leaky bucket: capacity, 1..2^53-1
   // Whether it is, or was, the limiter's own policy, and not a tier. When that changes, keys keep what they
   // have left; a key that moves between tiers keeps what it has spent.
   std::uint64_t isBase = 0;  // 1 or 0
+  // What a key begins with of which nothing is known; 0: like any other. It is known for `rememberNs` after
+  // nothing is spent any more.
+  std::uint64_t initial = 0;
+  std::uint64_t rememberNs = 0;
+  std::uint64_t evenly = 0;  // 1: a decision says when the call may go out, so that calls are spread; or 0
   friend constexpr bool operator==(const PolicySpec&, const PolicySpec&) = default;
 };
 

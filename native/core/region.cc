@@ -17,12 +17,15 @@ RegionHeader format(std::byte* base, std::size_t bytes, const RegionSpec& spec, 
   header.bytes = bytes;
   header.algorithm = spec.algorithm;
   header.maxKeys = spec.maxKeys;
+  header.wordsPerSlot = spec.wordsPerSlot;
   header.book = spec.book;
+  header.escalation = spec.escalation;
   header.seed = spec.seed;
   header.time = spec.time;
   header.time.originNs -= static_cast<std::uint64_t>(machine.clockAheadNs.value_or(0));
   header.bootId = machine.bootId;
   header.createdEpochMs = SystemClock::epochNs() / kNsPerMs;
+  header.id = spec.id;
   header.checksum = header.computeChecksum();
   std::memcpy(base, &header, sizeof header);
   auto* policies = reinterpret_cast<PolicyList*>(base + Layout::kPolicies);
@@ -45,9 +48,11 @@ ShareFailure check(const RegionHeader& header, std::size_t bytes) {
       header.time.originUs < -kMaxOriginUs) {
     return failure(ShareStatus::kCorrupt, "its time begins nowhere");
   }
-  const bool sane = header.maxKeys >= 1 && header.maxKeys <= Geometry::kMaxKeys;
+  const bool sane = header.maxKeys >= 1 && header.maxKeys <= Geometry::kMaxKeys &&
+                    header.wordsPerSlot <= Layout::kMaxWordsPerSlot &&
+                    header.escalation.steps <= Escalation::kMaxSteps;
   const std::size_t expected =
-      sane ? roundUp(Layout::bytes(Geometry::forKeys(header.maxKeys)), kPageBytes) : 0;
+      sane ? roundUp(Layout::bytes(Geometry::forKeys(header.maxKeys), header.wordsPerSlot), kPageBytes) : 0;
   if (header.bytes != bytes || expected != bytes) {
     return failure(ShareStatus::kCorrupt,
                    "it has " + std::to_string(bytes) + " bytes and should have " + std::to_string(expected));
@@ -112,7 +117,7 @@ SharedMemory* Region::shared() const {
 }
 
 Region::Attached Region::allocate(const RegionSpec& spec) {
-  auto memory = Memory::allocate(Layout::bytes(Geometry::forKeys(spec.maxKeys)));
+  auto memory = Memory::allocate(Layout::bytes(Geometry::forKeys(spec.maxKeys), spec.wordsPerSlot));
   if (!memory) return {nullptr, std::nullopt, failure(ShareStatus::kNoSpace, {})};
   const RegionHeader header = format(memory->base(), memory->bytes(), spec, Machine{});
   return attach(std::shared_ptr<Region>(new Region(std::move(*memory), header, 0)));
@@ -146,7 +151,7 @@ Region::Attached Region::enter(std::unique_ptr<SharedMemory> memory, const Machi
 Region::Attached Region::create(const std::string& name, const RegionSpec& spec, const Machine& machine) {
   ShareFailure failed = needsClock(machine, spec.time);
   if (failed.status != ShareStatus::kOk) return {nullptr, std::nullopt, failed};
-  SharedMemory::Result made = SharedMemory::make(Layout::bytes(Geometry::forKeys(spec.maxKeys)));
+  SharedMemory::Result made = SharedMemory::make(Layout::bytes(Geometry::forKeys(spec.maxKeys), spec.wordsPerSlot));
   if (!made.memory) return {nullptr, std::nullopt, made.failure};
   format(made.memory->base(), made.memory->bytes(), spec, machine);
   failed = made.memory->enterGate(false);

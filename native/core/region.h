@@ -17,8 +17,11 @@ namespace sluice {
 struct RegionSpec {
   std::uint64_t algorithm = 0;
   std::uint64_t maxKeys = 1;
+  std::uint64_t wordsPerSlot = 0;
   BookOptions book;
+  Escalation escalation;
   HashSeed seed{};
+  std::uint64_t id = 0;
   TimeBase time;
   PolicySpec base;
 };
@@ -55,12 +58,21 @@ class Region {
   // The same origin, as this process's clock tells it.
   const TimeBase& time() const { return time_; }
   std::size_t bytes() const { return bytes_; }
+  // Whether `self`, one user's pointer to it, is all there is: then nobody else changes anything, as long as
+  // nobody attaches.
+  static bool isAlone(const std::shared_ptr<Region>& self) {
+    return self.use_count() == 1 && !self->isShared();
+  }
   bool isShared() const { return std::holds_alternative<std::unique_ptr<SharedMemory>>(memory_); }
 
   PolicyList& policies() const { return *at<PolicyList>(Layout::kPolicies); }
   Member* members() const { return at<Member>(Layout::kMembers); }
   Stripe* stripes() const { return at<Stripe>(Layout::kStripes); }
   Line* lines() const { return at<Line>(Layout::lines(geometry_)); }
+  std::uint64_t* words() const { return at<std::uint64_t>(Layout::words(geometry_)); }
+  std::uint64_t* journaledWords() const {
+    return at<std::uint64_t>(Layout::journaledWords(geometry_, header_.wordsPerSlot));
+  }
 
  private:
   Region(std::variant<Memory, std::unique_ptr<SharedMemory>> memory, const RegionHeader& header,

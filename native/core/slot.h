@@ -12,7 +12,9 @@
 // unchanged, no claim came between, and it belongs to the key.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 
 #include "core/crash_point.h"
 #include "core/units.h"
@@ -24,6 +26,17 @@ struct Entry {
   std::uint64_t payload = 0;
   std::uint32_t meta = 0;
   friend constexpr bool operator==(const Entry&, const Entry&) = default;
+};
+
+// The same of an algorithm that needs more than a word: further words, which lie beside the slots, and are
+// read and changed only under the stripe's lock. All zero means that nothing is known of the key.
+template <std::size_t kWordCount>
+struct WideEntry {
+  static constexpr std::size_t kWords = kWordCount;  // the most; a table may have fewer
+  std::uint64_t payload = 0;
+  std::uint32_t meta = 0;
+  std::array<std::uint64_t, kWordCount> words{};
+  friend constexpr bool operator==(const WideEntry&, const WideEntry&) = default;
 };
 
 inline constexpr unsigned kPayloadBits = 60;

@@ -9,32 +9,74 @@
 
 namespace sluice {
 
+// The words beside the slots of a stripe, if entries are wider than a slot.
+struct StripeWords {
+  std::uint64_t* ofSlots = nullptr;
+  std::uint64_t* journaled = nullptr;  // of both records
+  std::uint32_t perSlot = 0;
+};
+
 class StripeLines {
  public:
-  StripeLines(Stripe& stripe, Line* lines, std::uint32_t count)
-      : stripe_(stripe), lines_(lines), count_(count) {}
+  StripeLines(Stripe& stripe, Line* lines, std::uint32_t count, StripeWords words)
+      : stripe_(stripe), lines_(lines), count_(count), words_(words) {}
 
   Stripe& stripe() const { return stripe_; }
   Line& line(std::uint32_t index) const { return lines_[index & (count_ - 1)]; }
 
-  // Changes a slot whose state is still `expected` to hold that key and payload, and counts the key's way.
-  // False if the slot has changed: then `expected` is what it is now, and nothing was done.
-  bool rewrite(Slot& slot, StateWord& expected, KeyWord next, std::uint64_t payload) {
-    write(stripe_.journal, slot, next, payload);
+  // The words of a slot. Read and written only under the lock.
+  std::uint64_t* wordsOf(const Slot& slot) const {
+    return words_.ofSlots + std::size_t{indexOf(slot)} * words_.perSlot;
+  }
+  std::uint32_t wordsPerSlot() const { return words_.perSlot; }
+
+  // Changes a slot whose state is still `expected` to hold that key, payload and words (null if there are
+  // none, or no key), and counts the key's way. False if the slot has changed: then `expected` is what it is
+  // now, and nothing was done.
+  bool rewrite(Slot& slot, StateWord& expected, KeyWord next, std::uint64_t payload,
+               const std::uint64_t* words = nullptr) {
+    record(0, slot, next, payload, words);
     if (!slot.claim(expected)) return false;
-    const KeyWord old = slot.loadKey();
-    const bool changesHands = old.fingerprint() != next.fingerprint();
-    if (changesHands) {
-      forEachPassed(slot, old, [&](Line& passed) { countOverflow(passed, -1); });
-      bump(stripe_.occupied, int{next.occupied()} - int{old.occupied()});
-    }
-    slot.storeKey(next.withOverflow(slot.loadKey().overflow()));
-    if (changesHands) forEachPassed(slot, next, [&](Line& passed) { countOverflow(passed, 1); });
-    slot.publish(expected.claim(), payload);
+    expected = expected.claim();
+    complete(slot, expected, next, payload, words);
     return true;
   }
 
+  // Claims a slot whose state is still `expected`, so that nobody changes it, and leaves open what it
+  // becomes: `settle` or `release` follows. If the claimer dies, it becomes what it was. REQUIRES that no
+  // other slot of the stripe is claimed. After success `expected` is the claimed state.
+  bool seize(Slot& slot, StateWord& expected) {
+    const std::uint64_t* words = words_.perSlot != 0 ? wordsOf(slot) : nullptr;
+    record(0, slot, slot.loadKey().withOverflow(0), expected.payload(), words);
+    if (!slot.claim(expected)) return false;
+    expected = expected.claim();
+    return true;
+  }
+  void settle(Slot& slot, StateWord claimed, KeyWord next, std::uint64_t payload,
+              const std::uint64_t* words = nullptr) {
+    record(1, slot, next, payload, words);
+    complete(slot, claimed, next, payload, words);
+  }
+  void release(Slot& slot, StateWord claimed, std::uint64_t payload) { slot.publish(claimed, payload); }
   bool vacate(Slot& slot, StateWord& expected) { return rewrite(slot, expected, KeyWord{}, 0); }
+
+  std::uint32_t indexOf(const Slot& slot) const {
+    return static_cast<std::uint32_t>(&slot - &lines_[0].slots[0]);
+  }
+  template <class Visit>
+  void forEachSlot(Visit&& visit) const {
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      for (Slot& slot : line(i).slots) visit(slot);
+    }
+  }
+
+  // Puts an entry into a slot of a stripe that nobody else uses; `repair` counts it.
+  void place(std::uint32_t index, KeyWord key, std::uint64_t payload, const std::uint64_t* words) {
+    Slot& slot = line(index / kSlotsPerLine).slots[index % kSlotsPerLine];
+    slot.storeKey(key.withOverflow(0));
+    slot.publish(StateWord{}, payload < kPayloadMask ? payload : 0);
+    if (words_.perSlot != 0) std::copy_n(words, words_.perSlot, wordsOf(slot));
+  }
 
   // Makes saturated counts exact again. A count is never below the truth meanwhile, so that no search misses
   // a key. About two microseconds.
@@ -57,6 +99,7 @@ class StripeLines {
       const KeyWord key = slot.loadKey();
       slot.storeKey(journalIsOf(slot) ? journaledKey().withOverflow(key.overflow())
                                       : KeyWord{}.withOverflow(key.overflow()));
+      if (journalIsOf(slot) && words_.perSlot != 0) storeWords(slot, journaledWords(journaledRecord()));
     });
     recountOverflow();
     std::uint64_t occupied = 0;
@@ -86,36 +129,59 @@ class StripeLines {
   }
 
  private:
-  std::uint32_t indexOf(const Slot& slot) const {
-    return static_cast<std::uint32_t>(&slot - &lines_[0].slots[0]);
+  // REQUIRES that the slot is claimed and the journal says the same.
+  void complete(Slot& slot, StateWord claimed, KeyWord next, std::uint64_t payload,
+                const std::uint64_t* words) {
+    const KeyWord old = slot.loadKey();
+    const bool changesHands = old.fingerprint() != next.fingerprint();
+    if (changesHands) {
+      forEachPassed(slot, old, [&](Line& passed) { countOverflow(passed, -1); });
+      bump(stripe_.occupied, int{next.occupied()} - int{old.occupied()});
+    }
+    slot.storeKey(next.withOverflow(slot.loadKey().overflow()));
+    if (words != nullptr) storeWords(slot, words);
+    if (changesHands) forEachPassed(slot, next, [&](Line& passed) { countOverflow(passed, 1); });
+    slot.publish(claimed, payload);
   }
 
-  void write(Journal& journal, const Slot& slot, KeyWord key, std::uint64_t payload) {
-    // Until the index is stored, the journal is of a slot that nobody has claimed, and is not looked at.
-    // Relaxed: the claim that follows releases all three.
-    journal.key.store(key.bits, std::memory_order_relaxed);
+  void storeWords(const Slot& slot, const std::uint64_t* words) {
     crashPoint();
-    journal.payload.store(payload, std::memory_order_relaxed);
+    std::copy_n(words, words_.perSlot, wordsOf(slot));
+  }
+
+  // Writes one of the journal's records and makes it the one that counts. Words may be null where the slot is
+  // given up, or there are none.
+  void record(std::uint32_t which, const Slot& slot, KeyWord key, std::uint64_t payload,
+              const std::uint64_t* words) {
+    Journal& journal = stripe_.journal;
+    // Until the index is stored, this record is of a slot that nobody has claimed, or does not count.
+    // Relaxed: the release that follows orders them.
+    journal.key[which].store(key.bits, std::memory_order_relaxed);
     crashPoint();
-    journal.slot.store(indexOf(slot), std::memory_order_relaxed);
+    journal.payload[which].store(payload, std::memory_order_relaxed);
     crashPoint();
+    if (words != nullptr) std::copy_n(words, words_.perSlot, journaledWords(which));
+    crashPoint();
+    // Release: who sees that the record counts sees what it says. (The claim or the key that follows releases
+    // this.)
+    journal.slot.store(indexOf(slot) | (which != 0 ? Journal::kSecond : 0), std::memory_order_release);
+    crashPoint();
+  }
+  std::uint64_t* journaledWords(std::uint32_t which) const {
+    return words_.journaled + std::size_t{which} * words_.perSlot;
   }
   // Relaxed, all: read under the lock.
-  bool journalIsOf(const Slot& slot) const {
-    return stripe_.journal.slot.load(std::memory_order_relaxed) == indexOf(slot);
+  std::uint32_t journaledSlot() const { return stripe_.journal.slot.load(std::memory_order_relaxed); }
+  std::uint32_t journaledRecord() const { return journaledSlot() / Journal::kSecond; }
+  bool journalIsOf(const Slot& slot) const { return (journaledSlot() & ~Journal::kSecond) == indexOf(slot); }
+  KeyWord journaledKey() const {
+    return {stripe_.journal.key[journaledRecord()].load(std::memory_order_relaxed)};
   }
-  KeyWord journaledKey() const { return {stripe_.journal.key.load(std::memory_order_relaxed)}; }
   std::uint64_t journaledPayload() const {
-    const std::uint64_t payload = stripe_.journal.payload.load(std::memory_order_relaxed);
+    const std::uint64_t payload = stripe_.journal.payload[journaledRecord()].load(std::memory_order_relaxed);
     return payload < kPayloadMask ? payload : 0;
   }
 
-  template <class Visit>
-  void forEachSlot(Visit&& visit) const {
-    for (std::uint32_t i = 0; i < count_; ++i) {
-      for (Slot& slot : line(i).slots) visit(slot);
-    }
-  }
   template <class Visit>
   void forEachClaimed(Visit&& visit) const {
     forEachSlot([&](Slot& slot) {
@@ -151,6 +217,7 @@ class StripeLines {
   Stripe& stripe_;
   Line* lines_;
   std::uint32_t count_;  // a power of two, at most kMaxLinesPerStripe
+  StripeWords words_;
 };
 
 // Holds a stripe's lock for its lifetime: as long as it takes to look at the 64 slots of a path, or, once in

@@ -21,7 +21,7 @@
 
 #include "core/decision.h"
 #include "core/region.h"
-#include "core/stripe_lines.h"
+#include "core/stripe_keys.h"
 
 namespace sluice {
 
@@ -36,6 +36,9 @@ template <class Algorithm>
 class Table {
  public:
   using Book = typename Algorithm::Book;
+  using Entry = typename Algorithm::Entry;
+  using Step = BasicStep<Entry>;
+  using Keys = StripeKeys<Algorithm>;
 
   struct Applied {
     Step step;
@@ -45,11 +48,14 @@ class Table {
   };
 
   // A table of this process alone. Nothing if the memory cannot be had.
-  static std::unique_ptr<Table> create(std::uint64_t maxKeys, const HashSeed& seed, Book book) {
+  static std::unique_ptr<Table> create(std::uint64_t maxKeys, const HashSeed& seed, Book book,
+                                       const Escalation& escalation = {}) {
     RegionSpec spec;
     spec.algorithm = Algorithm::kId;
     spec.maxKeys = maxKeys;
+    spec.wordsPerSlot = wordsPerSlot<Algorithm>(book);
     spec.book = book.options();
+    spec.escalation = escalation;
     spec.seed = seed;
     auto table = attach(Region::allocate(spec));
     if (!table) return nullptr;
@@ -61,7 +67,7 @@ class Table {
   static std::unique_ptr<Table> attach(Region::Attached attached) {
     if (!attached || attached.region->header().algorithm != Algorithm::kId) return nullptr;
     auto book = Book::make(attached.region->header().book);
-    if (!book) return nullptr;
+    if (!book || attached.region->header().wordsPerSlot != wordsPerSlot<Algorithm>(*book)) return nullptr;
     return std::unique_ptr<Table>(
         new Table(std::move(attached.region), std::move(*attached.member), std::move(*book)));
   }
@@ -91,7 +97,16 @@ class Table {
     return added;
   }
 
-  void prefetch(const Path& path) const { __builtin_prefetch(&line(path, 0)); }
+  void prefetch(const Path& path) const {
+    const Line& home = line(path, 0);
+    __builtin_prefetch(&home);
+    if constexpr (isWide<Algorithm>) {
+      // Which of the four slots it is shows only when the line has come; their words come with it.
+      const std::uint64_t* words = wordsOf(home.slots[0]);
+      const std::uint32_t count = std::min(kSlotsPerLine * wordsPerSlot_, kMostPrefetchedWords);
+      for (std::uint32_t i = 0; i < count; i += kWordsPerCacheLine) __builtin_prefetch(words + i);
+    }
+  }
 
   // Once the home line has come: requests the next one, if the key is not at home and may live further along.
   void prefetchFurther(const Path& path) const {
@@ -104,6 +119,7 @@ class Table {
   // operation may run several times and must have no effect of its own.
   template <class Operation>
   Applied apply(const Path& path, std::uint64_t nowNs, Operation&& operation) {
+    if constexpr (isWide<Algorithm>) return applyLocked(path, nowNs, operation);
     if (Slot* slot = find(path)) {
       if (auto done = update(*slot, path, operation)) return *done;
     } else {
@@ -123,7 +139,7 @@ class Table {
     for (;;) {
       const KeyWord key = slot->loadKey();
       if (state.claimed() || key.fingerprint() != path.fingerprint) return Verdict::Kind::kUnsure;
-      const Verdict verdict = operation(Entry{state.payload(), key.meta()});
+      const Verdict verdict = operation(sluice::Entry{state.payload(), key.meta()});
       if (verdict.kind == Verdict::Kind::kUnsure) return verdict.kind;
       if (verdict.kind == Verdict::Kind::kAdmit ? slot->swapState(state, state.with(verdict.payload))
                                                 : unchanged(*slot, state)) {
@@ -132,17 +148,43 @@ class Table {
     }
   }
 
+  // The same in two steps: what `operation` makes of a key that is present, and the change, if there is one
+  // and nobody has changed the key since.
+  struct Glance {
+    Slot* slot;
+    StateWord state;
+    std::uint64_t payload;
+  };
+  template <class Operation>
+  Verdict::Kind glance(const Path& path, Operation&& operation, Glance* glance) {
+    Slot* slot = find(path);
+    if (slot == nullptr) return Verdict::Kind::kUnsure;
+    StateWord state = slot->loadState();
+    const KeyWord key = slot->loadKey();
+    if (state.claimed() || key.fingerprint() != path.fingerprint) return Verdict::Kind::kUnsure;
+    const Verdict verdict = operation(sluice::Entry{state.payload(), key.meta()});
+    *glance = {slot, state, verdict.payload};
+    if (verdict.kind == Verdict::Kind::kRefuse && !unchanged(*slot, state)) return Verdict::Kind::kUnsure;
+    return verdict.kind;
+  }
+  static bool change(const Glance& glance) {
+    StateWord expected = glance.state;
+    return glance.slot->swapState(expected, expected.with(glance.payload));
+  }
+
   // Forgets the key. Whether there was anything to forget; nothing if that cannot be done now.
   std::optional<bool> erase(const Path& path, std::uint64_t nowNs) {
     StripeGuard guard(linesOf(path.stripe), member_);
     if (!guard.held()) return std::nullopt;
     Slot* slot = find(path);
     if (slot == nullptr) return false;
-    const bool wasLive = Algorithm::live(book_, entryOf(*slot), nowNs);
     StateWord state = slot->loadState();
+    const bool wasLive = Algorithm::live(book_, keysOf(*guard).entryOf(*slot, state), nowNs);
     while (!guard->vacate(*slot, state)) continue;
     return wasLive;
   }
+
+  const Escalation& escalation() const { return region_->header().escalation; }
 
   void count(bool allowed) const { bump(allowed ? self_->allowed : self_->denied, 1); }
 
@@ -170,6 +212,14 @@ class Table {
   }
 
  private:
+  template <class>
+  friend class Hold;
+  template <class>
+  friend class Dump;
+
+  static constexpr std::uint32_t kWordsPerCacheLine = 8;
+  static constexpr std::uint32_t kMostPrefetchedWords = 4 * kWordsPerCacheLine;
+
   Table(std::shared_ptr<Region> region, Membership&& member, Book&& book)
       : region_(std::move(region)),
         member_(std::move(member)),
@@ -179,22 +229,27 @@ class Table {
         policies_(&region_->policies()),
         self_(&member_.self()),
         stripes_(region_->stripes()),
-        lines_(region_->lines()) {
+        lines_(region_->lines()),
+        wordsPerSlot_(static_cast<std::uint32_t>(region_->header().wordsPerSlot)) {
     book_.follow(*policies_);
   }
 
   StripeLines linesOf(std::uint32_t stripe) const {
-    return {stripes_[stripe], lines_ + std::size_t{stripe} * geometry_.linesPerStripe,
-            geometry_.linesPerStripe};
+    Line* first = lines_ + std::size_t{stripe} * geometry_.linesPerStripe;
+    StripeWords words;
+    if constexpr (isWide<Algorithm>) {
+      words = {wordsOf(first->slots[0]), region_->journaledWords() + std::size_t{stripe} * 2 * wordsPerSlot_,
+               wordsPerSlot_};
+    }
+    return {stripes_[stripe], first, geometry_.linesPerStripe, words};
+  }
+  Keys keysOf(StripeLines& lines) const { return {geometry_, book_, lines}; }
+  std::uint64_t* wordsOf(const Slot& slot) const {
+    return region_->words() + static_cast<std::size_t>(&slot - &lines_[0].slots[0]) * wordsPerSlot_;
   }
   Line& line(const Path& path, std::uint32_t distance) const {
     return lines_[std::size_t{path.stripe} * geometry_.linesPerStripe + geometry_.lineAt(path, distance)];
   }
-  static Entry entryOf(const Slot& slot) {
-    const StateWord state = slot.loadState();
-    return {state.payload(), slot.loadKey().meta()};
-  }
-
   // After a read-only step: the state is still the one read before the key, so it belongs to that key.
   static bool unchanged(const Slot& slot, StateWord& state) {
     const StateWord again = slot.loadState();
@@ -252,85 +307,41 @@ class Table {
     const Step step = operation(Entry{});
     if (!step.write) return {step, Entry{}};
     const Applied applied = insert(*guard, path, nowNs, step);
-    sweepOneLine(*guard, nowNs);
+    keysOf(*guard).sweepOneLine(nowNs);
     return applied;
   }
 
   // REQUIRES the stripe's lock, so the slot stays this key's.
   template <class Operation>
   Applied updateLocked(StripeLines& lines, Slot& slot, Operation& operation) {
+    Keys keys = keysOf(lines);
     StateWord state = slot.loadState();
     for (;;) {
-      const KeyWord key = slot.loadKey();
-      const Entry entry{state.payload(), key.meta()};
+      const Entry entry = keys.entryOf(slot, state);
       const Step step = operation(entry);
       if (!step.write) return {step, entry};
+      const KeyWord key = slot.loadKey();
       const KeyWord next = KeyWord::make(key.fingerprint(), step.next.meta, key.distance(), 0);
-      if (lines.rewrite(slot, state, next, step.next.payload)) return {step, step.next};
+      if (keys.write(slot, state, next, step.next)) return {step, step.next};
     }
-  }
-
-  // Where a new key may go.
-  struct Place {
-    Slot* slot = nullptr;
-    std::uint32_t distance = 0;
-    StateWord state;
-    bool evicts = false;
-    std::uint64_t waitNs = 0;  // without a slot: until the first neighbour stops limiting
-  };
-
-  // The first slot of the path that is free or holds no information; failing that, the least consumed that
-  // does not limit. REQUIRES the stripe's lock.
-  Place choosePlace(const Path& path, std::uint64_t nowNs) const {
-    Place least;
-    double leastConsumed = 2;
-    std::uint64_t earliest = kNever;
-    for (std::uint32_t distance = 0; distance < Geometry::kPathLines; ++distance) {
-      for (Slot& slot : line(path, distance).slots) {
-        const StateWord state = slot.loadState();
-        const KeyWord key = slot.loadKey();
-        const Entry entry{state.payload(), key.meta()};
-        if (!key.occupied() || !Algorithm::live(book_, entry, nowNs)) return {&slot, distance, state};
-        const Weight weight = Algorithm::weigh(book_, entry, nowNs);
-        if (weight.limiting) {
-          earliest = std::min(earliest, weight.limitingUntilNs);
-        } else if (weight.consumed < leastConsumed) {
-          leastConsumed = weight.consumed;
-          least = {&slot, distance, state, true};
-        }
-      }
-    }
-    least.waitNs = saturatingSub(earliest, nowNs);
-    return least;
   }
 
   // REQUIRES the stripe's lock, and that the key is absent.
   Applied insert(StripeLines& lines, const Path& path, std::uint64_t nowNs, const Step& step) {
+    Keys keys = keysOf(lines);
+    const Entry entry = keys.named(step.next);
     for (;;) {
-      Place place = choosePlace(path, nowNs);
+      auto place = keys.choosePlace(path, nowNs);
       if (place.slot == nullptr) {
         bump(lines.stripe().refusedFull, 1);
         return {{Entry{}, false, Outcome::kTableFull, 0}, Entry{}, place.waitNs};
       }
-      const KeyWord key = KeyWord::make(path.fingerprint, step.next.meta, place.distance, 0);
+      const KeyWord key = KeyWord::make(path.fingerprint, entry.meta, place.distance, 0);
       // Its owner may have updated the slot since; then it is worth another look.
-      if (!lines.rewrite(*place.slot, place.state, key, step.next.payload)) continue;
+      if (!keys.write(*place.slot, place.state, key, entry)) continue;
       if (place.evicts) bump(lines.stripe().evictedLive, 1);
-      return {step, step.next};
+      return {step, entry};
     }
-  }
-
-  // REQUIRES the stripe's lock.
-  void sweepOneLine(StripeLines& lines, std::uint64_t nowNs) {
-    Stripe& stripe = lines.stripe();
-    for (Slot& slot : lines.line(stripe.sweepCursor).slots) {
-      StateWord state = slot.loadState();
-      const KeyWord key = slot.loadKey();
-      if (!key.occupied() || Algorithm::live(book_, {state.payload(), key.meta()}, nowNs)) continue;
-      lines.vacate(slot, state);
-    }
-    stripe.sweepCursor = (stripe.sweepCursor + 1) & (geometry_.linesPerStripe - 1);
-    if (stripe.sweepCursor == 0 && stripe.saturated != 0) lines.recountOverflow();
   }
 
   // In this order: the place in the region is left before the region is.
@@ -343,6 +354,7 @@ class Table {
   Member* self_;
   Stripe* stripes_;
   Line* lines_;
+  std::uint32_t wordsPerSlot_;
 };
 
 }  // namespace sluice

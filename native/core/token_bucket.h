@@ -5,6 +5,12 @@
 // Times are in units of the policy that drains the bucket (`unitsPerToken` to a token); the entry's meta
 // names it. Under another policy the same entry means the same number of tokens spent, so moving a key
 // between tiers neither mints nor forgets; it drains at the rate of the policy that last charged it.
+//
+// A bucket may be in debt (`penalize`): down to one capacity below empty. A flag in meta tells that from a
+// time in an impossible future, so that only who is in debt may be as far ahead.
+//
+// A policy may have a key of which nothing is known begin with less than a full bucket. A key is known until
+// its bucket has been full for as long as the policy that drains it remembers.
 #pragma once
 
 #include <algorithm>
@@ -20,36 +26,63 @@ namespace sluice {
 
 class TokenBucket {
  public:
+  using Entry = sluice::Entry;
   static constexpr std::uint64_t kId = 1;
+  static constexpr bool kPaces = false;  // whether every admitted call has its own time to go out
   using Spec = PolicySpec;
 
   struct Policy {
     TimeScale scale;
     std::uint64_t unitsPerToken = 1;
     std::uint64_t burst = 1;
-    std::uint64_t capacity = 1;   // burst, in units
-    std::uint64_t tolerance = 0;  // kClockToleranceNs, in units
-    bool wraps = false;           // times of this policy outgrow the payload before the horizon
-    bool isBase = false;          // see PolicySpec
+    std::uint64_t capacity = 1;        // burst, in units
+    std::uint64_t tolerance = 0;       // kClockToleranceNs, in units
+    std::uint64_t missingAtFirst = 0;  // in the bucket of a key of which nothing is known, in units
+    std::uint64_t rememberNs = 0;      // 0 where every key begins with a full bucket
+    bool remembers = false;            // whether a full bucket differs from an unknown one
+    bool wraps = false;                // times of this policy outgrow the payload before the horizon
+    bool isBase = false;               // see PolicySpec
+    bool evenly = false;
     std::uint64_t mostAtOnce() const { return burst; }
   };
 
   // All policies of a table; an entry's meta indexes it.
   class Book : public PolicyBook<Book, Policy> {
    public:
+    Book() = default;
     static std::optional<Book> make(const BookOptions&) { return Book(); }
     static BookOptions options() { return {}; }
-    static std::optional<Policy> policyFrom(const PolicySpec& spec) { return makePolicy(spec); }
+    std::optional<Policy> policyFrom(const PolicySpec& spec) const {
+      PolicySpec own = spec;
+      if (isOfQueues_) {
+        own.initial = own.rememberNs = 0;
+        own.evenly = 1;
+      }
+      return makePolicy(own);
+    }
+
+   protected:
+    // What is spent is a queue, which begins empty, and of which every call has its time to go out.
+    struct OfQueues {};
+    explicit Book(OfQueues) : isOfQueues_(true) {}
+
+   private:
+    bool isOfQueues_ = false;
   };
 
-  // Nothing if the rate exceeds one token a nanosecond, or refilling takes over 146 years.
+  // Nothing if the rate exceeds one token a nanosecond, or refilling takes over 146 years, or a key would
+  // begin with more than a full bucket or be remembered for longer than times can tell (146 years; at 10^9
+  // tokens a second, 36).
   static std::optional<Policy> makePolicy(const PolicySpec& spec) {
     if (spec.limit == 0 || spec.burst == 0 || spec.limit > kMaxTokens || spec.burst > kMaxTokens)
       return std::nullopt;
     if (spec.windowNs == 0 || spec.windowNs > kHorizonNs || spec.limit > spec.windowNs) return std::nullopt;
     if (Uint128{spec.burst} * spec.windowNs / spec.limit > kHorizonNs) return std::nullopt;
-    // Some 8 ns to a unit, or one token where tokens come faster: capacities stay below 2^59 units.
-    const std::uint64_t most = spec.windowNs / spec.limit / 8;
+    if (spec.initial > spec.burst || spec.rememberNs > kHorizonNs) return std::nullopt;
+    // Some 8 ns to a unit, or 16 where refilling takes over 73 years, or one token where tokens come faster:
+    // capacities stay below 2^58 units, and a time and a bucket in debt together below 2^60.
+    const std::uint64_t refillNs = mulDivFloor(spec.burst, spec.windowNs, spec.limit);
+    const std::uint64_t most = spec.windowNs / spec.limit / (refillNs > kHorizonNs / 2 ? 16 : 8);
     const std::uint64_t unitsPerToken = most == 0 ? 1 : alignedTicks(spec.limit, spec.windowNs, most);
     Policy policy;
     policy.scale = TimeScale(spec.limit * unitsPerToken, spec.windowNs);
@@ -58,14 +91,23 @@ class TokenBucket {
     policy.isBase = spec.isBase != 0;
     policy.capacity = spec.burst * unitsPerToken;
     policy.tolerance = policy.scale.at(kClockToleranceNs) + 1;
-    policy.wraps = policy.scale.at(kHorizonNs) + policy.capacity > kPayloadMask;
+    policy.wraps = policy.scale.at(kHorizonNs) + 2 * policy.capacity > kPayloadMask;
+    policy.evenly = spec.evenly != 0;
+    if (spec.initial == 0) return policy;
+    policy.remembers = true;
+    // Not forgotten in the very moment that a denied call was told to wait for.
+    policy.rememberNs = std::max<std::uint64_t>(spec.rememberNs, 1);
+    policy.missingAtFirst = (spec.burst - spec.initial) * unitsPerToken;
+    const std::uint64_t remembered = policy.scale.atOrAfter(spec.rememberNs);
+    if (policy.wraps && remembered > kPayloadMask - 2 * policy.capacity - 2 * kWrapAhead) return std::nullopt;
     return policy;
   }
 
-  // Spends `cost` tokens under policy `asked` if the bucket holds them. A cost of 0 only asks.
+  // Spends `cost` tokens under policy `asked` if the bucket holds them. A cost of 0 only asks. A key of which
+  // nothing is known begins at a charge, also at one that it has too little for, or it would never have more.
   static Step charge(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
                      std::uint64_t cost) {
-    const Reading reading = read(book, asked, entry, nowNs);
+    const Reading reading = readOrBegin(book, asked, entry, nowNs);
     Step step{entry, false, Outcome::kAllowed, 0};
     const Policy& policy = book[asked];
     if (reading.blocked) {
@@ -78,7 +120,10 @@ class TokenBucket {
       return spend(policy, asked, nowNs, reading.spent + cost * policy.unitsPerToken, reading.healed);
     }
     step.fromFuture = reading.healed;
-    if (reading.carriedOver) {
+    if (reading.begins) {
+      step.write = step.outcome == Outcome::kLimited;
+      if (step.write) step.next = spend(policy, asked, nowNs, reading.spent, false).next;
+    } else if (reading.carriedOver) {
       step.next = spend(policy, asked, nowNs, reading.spent, reading.healed).next;
       step.write = true;
     } else if (reading.healed) {
@@ -94,7 +139,7 @@ class TokenBucket {
                      std::uint64_t tokens, std::uint64_t ageNs) {
     Step step{entry, false, Outcome::kAllowed, 0};
     // Under the policy that drains it; under the limiter's own of today, if that has been changed since.
-    const std::uint32_t drainIndex = Block::ownMeta(entry);
+    const std::uint32_t drainIndex = drainOf(entry);
     const std::uint32_t index = book[drainIndex].isBase && book[asked].isBase ? asked : drainIndex;
     const Policy& policy = book[index];
     const std::uint64_t refilled = refilledSince(policy, nowNs, ageNs);
@@ -110,14 +155,16 @@ class TokenBucket {
     return step;
   }
 
-  // Takes up to `tokens`, admitted or not, but never below empty.
+  // Takes up to `tokens`, admitted or not, but never more than `maxDebt` below empty (nor than a whole
+  // bucket).
   static Step penalize(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
-                       std::uint64_t tokens) {
+                       std::uint64_t tokens, std::uint64_t maxDebt = 0) {
     const Policy& policy = book[asked];
-    const Reading reading = read(book, asked, entry, nowNs);
+    const Reading reading = readOrBegin(book, asked, entry, nowNs);
     const std::uint64_t missing = missingIn(reading, policy);
-    const std::uint64_t wanted = std::min(tokens, policy.burst) * policy.unitsPerToken;
-    const std::uint64_t taken = std::min(wanted, saturatingSub(policy.capacity, missing));
+    const std::uint64_t debt = std::min(maxDebt, policy.burst) * policy.unitsPerToken;
+    const std::uint64_t wanted = std::min(tokens, 2 * policy.burst) * policy.unitsPerToken;
+    const std::uint64_t taken = std::min(wanted, saturatingSub(policy.capacity + debt, missing));
     if (taken == 0) return {entry, false, Outcome::kAllowed, 0};
     Step step = spend(policy, asked, nowNs, missing + taken, reading.healed);
     if (reading.blocked) step.next = reblock(policy, asked, entry, missing + taken);
@@ -125,28 +172,26 @@ class TokenBucket {
     return step;
   }
 
-  // Denies everything until `untilNs`. The bucket goes on refilling; what is still missing then is kept.
+  // Denies everything until `untilNs`. The bucket goes on refilling; what is still missing then is kept. A
+  // key of which nothing is known begins here.
   static Step block(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
                     std::uint64_t untilNs) {
     Block block{Block::untilMsOf(untilNs), 0};
     if (Block::is(entry) && Block::decode(entry).untilMs >= block.untilMs)
       return {entry, false, Outcome::kBlocked, 0};
-    // An entry without information is as good as none: the bucket is full, and drains as `asked` from here
-    // on.
-    if (!live(book, entry, nowNs)) return {block.encode(asked), true, Outcome::kBlocked, 0};
-    const std::uint32_t drainIndex = Block::ownMeta(entry);
-    const Policy& drain = book[drainIndex];
-    const Reading reading = read(book, drainIndex, entry, nowNs);
-    const std::uint64_t left = saturatingSub(reading.fullAt, drain.scale.at(block.untilNs()));
-    block.spentUnits = mulDivCeil(left, Block::kUnitsPerToken, drain.unitsPerToken);
-    return {block.encode(drainIndex), true, Outcome::kBlocked, 0, reading.healed};
+    const Reading reading = readOrBegin(book, asked, entry, nowNs);
+    // An entry without information is as good as none: the bucket drains as `asked` from here on.
+    const bool isNew = reading.begins || !live(book, entry, nowNs);
+    const std::uint64_t left = saturatingSub(reading.fullAt, reading.drain->scale.at(block.untilNs()));
+    block.spentUnits = blockUnits(*reading.drain, left);
+    return {block.encode(isNew ? asked : drainOf(entry)), true, Outcome::kBlocked, 0, reading.healed};
   }
 
   // What to answer for a call of `cost`, given the entry as it is after the call.
   static Decision describe(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs,
                            std::uint64_t cost, Outcome outcome) {
     const Policy& policy = book[asked];
-    const Reading reading = read(book, asked, entry, nowNs);
+    const Reading reading = readOrBegin(book, asked, entry, nowNs);
     Decision decision;
     decision.outcome = outcome;
     decision.remaining =
@@ -158,16 +203,16 @@ class TokenBucket {
     }
     if (outcome == Outcome::kTooCostly) decision.retryAfterNs = kNever;
     if (outcome == Outcome::kLimited) decision.retryAfterNs = waitFor(policy, reading, nowNs, cost);
+    if (outcome == Outcome::kAllowed && policy.evenly) decision.delayNs = delayOf(reading, nowNs, cost);
     return decision;
   }
 
   static bool live(const Book& book, const Entry& entry, std::uint64_t nowNs) {
-    const Reading reading = read(book, Block::ownMeta(entry), entry, nowNs);
-    return reading.blocked || reading.spent > 0;
+    return known(read(book, drainOf(entry), entry, nowNs), nowNs);
   }
 
   static Weight weigh(const Book& book, const Entry& entry, std::uint64_t nowNs) {
-    const std::uint32_t drainIndex = Block::ownMeta(entry);
+    const std::uint32_t drainIndex = drainOf(entry);
     // What is left under the limiter's own policy of today, if it has been changed since.
     const std::uint32_t index = book[drainIndex].isBase ? book.base() : drainIndex;
     const Policy& policy = book[index];
@@ -193,16 +238,24 @@ class TokenBucket {
   struct Frame {
     std::uint64_t low = 0, high = 0;  // in units
     std::uint64_t unitsPerToken = 0, burst = 0, capacity = 0;
-    std::uint32_t asked = kNoMeta;  // the meta of entries it can decide: of none if times wrap
+    std::uint64_t leastPayload = 0;  // an emptier entry may be that of an unknown key
+    std::uint32_t asked = kNoMeta;   // the meta of entries it can decide, or that of none
   };
   static Frame frame(const Book& book, std::uint32_t asked, std::uint64_t lowNs, std::uint64_t highNs) {
     const Policy& policy = book[asked];
-    return {policy.scale.at(lowNs), policy.scale.at(highNs), policy.unitsPerToken,
-            policy.burst,           policy.capacity,         policy.wraps ? kNoMeta : asked};
+    const std::uint64_t low = policy.scale.at(lowNs);
+    const bool isOrigin = policy.missingAtFirst != 0 && low == 0;  // where nothing known looks like just full
+    return {low,
+            policy.scale.at(highNs),
+            policy.unitsPerToken,
+            policy.burst,
+            policy.capacity,
+            policy.missingAtFirst != 0 ? low + 1 : 0,
+            policy.wraps || isOrigin ? kNoMeta : asked};
   }
   // `charge`, if it comes out the same at every time within the frame. Never heals.
   static Verdict chargeWithin(const Frame& frame, const Entry& entry, std::uint64_t cost) {
-    if (entry.meta != frame.asked || cost > frame.burst || cost == 0) return {};
+    if (entry.meta != frame.asked || cost - 1 >= frame.burst) return {};
     const std::uint64_t fullAt = entry.payload;
     const std::uint64_t next = fullAt + cost * frame.unitsPerToken;
     if (fullAt < frame.high || fullAt > frame.high + frame.capacity) return {};
@@ -213,7 +266,7 @@ class TokenBucket {
 
   // `charge` at the one time of a frame of no width, if it admits; else nothing. `left` is what is left then.
   static Verdict admitAt(const Frame& frame, const Entry& entry, std::uint64_t cost, std::uint64_t* left) {
-    if (entry.meta != frame.asked || cost > frame.burst || cost == 0) return {};
+    if (entry.meta != frame.asked || entry.payload < frame.leastPayload || cost - 1 >= frame.burst) return {};
     const std::uint64_t spent = saturatingSub(entry.payload, frame.low) + cost * frame.unitsPerToken;
     if (spent > frame.capacity) return {};
     *left = (frame.capacity - spent) / frame.unitsPerToken;
@@ -222,6 +275,8 @@ class TokenBucket {
 
  private:
   static constexpr std::uint32_t kNoMeta = kMetaMask + 1;  // what no entry has
+  static constexpr std::uint32_t kDebtFlag = kBlockedFlag >> 1;
+  static_assert(PolicyList::kMax <= kDebtFlag);
   static constexpr std::uint64_t kMaxUnits = std::uint64_t{1} << 61;
 
   // A payload of 0 is a full bucket, and the pattern that marks a claimed slot is left out: a later time that
@@ -231,14 +286,18 @@ class TokenBucket {
     if (payload == kPayloadMask) return {payload - 1, meta};
     return {payload == 0 && fullAt != 0 ? 1 : payload, meta};
   }
+  // The policy that drains the bucket.
+  static constexpr std::uint32_t drainOf(const Entry& entry) { return Block::ownMeta(entry) & ~kDebtFlag; }
+
   // Times of a policy that wraps stand for the last past one that ends in the same 60 bits, which is a full
   // bucket, or for one that a charge up to 78 hours ahead of the present could have written. (At 10^9 tokens
   // a second times wrap in 36 years. A bucket that was left alone for a multiple of that may be taken for an
-  // empty one.)
+  // empty one, or for one that was full just now.)
   static constexpr std::uint64_t decode(const Policy& policy, std::uint64_t payload, std::uint64_t present) {
     if (!policy.wraps || payload == 0) return payload;
     const std::uint64_t ahead = (payload - present) & kPayloadMask;
-    return ahead <= policy.capacity + kWrapAhead ? present + ahead : 0;
+    if (ahead <= 2 * policy.capacity + kWrapAhead) return present + ahead;
+    return saturatingSub(present, (present - payload) & kPayloadMask);
   }
   static constexpr std::uint64_t kWrapAhead = std::uint64_t{1} << 48;
 
@@ -251,10 +310,30 @@ class TokenBucket {
     bool healed;               // fullAt was brought back from an impossible future
     bool carriedOver;          // the limiter's policy has changed since the entry was written
     bool blocked;
+    bool begins = false;  // nothing is known of the key: it is as policy `asked` has it begin now
   };
 
+  static Reading readOrBegin(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs) {
+    Reading reading = read(book, asked, entry, nowNs);
+    const Policy& policy = book[asked];
+    if (policy.missingAtFirst == 0 || known(reading, nowNs)) return reading;
+    reading.drain = &policy;
+    reading.fullAt = policy.scale.at(nowNs) + policy.missingAtFirst;
+    reading.spent = policy.missingAtFirst;
+    reading.begins = true;
+    return reading;
+  }
+
+  // Whether the entry says more than none would.
+  static bool known(const Reading& reading, std::uint64_t nowNs) {
+    if (reading.blocked || reading.spent > 0) return true;
+    if (!reading.drain->remembers || reading.fullAt == 0) return false;
+    return std::min(nowNs, kHorizonNs) <
+           reading.drain->scale.firstNsAt(reading.fullAt) + reading.drain->rememberNs;
+  }
+
   static Reading read(const Book& book, std::uint32_t asked, const Entry& entry, std::uint64_t nowNs) {
-    const std::uint32_t drainIndex = Block::ownMeta(entry);
+    const std::uint32_t drainIndex = drainOf(entry);
     const Policy& drain = book[drainIndex];
     const std::uint64_t present = drain.scale.at(nowNs);
     Reading reading{&drain, decode(drain, entry.payload, present), 0, 0, false, false, false};
@@ -262,12 +341,13 @@ class TokenBucket {
       const Block block = Block::decode(entry);
       const std::uint64_t end = drain.scale.at(block.untilNs());
       reading.spentAtEnd =
-          mulDivCeil(block.spentUnits, drain.unitsPerToken, Block::kUnitsPerToken, drain.capacity);
+          mulDivCeil(block.spentUnits, drain.unitsPerToken, Block::kUnitsPerToken, 2 * drain.capacity);
       reading.fullAt = end + reading.spentAtEnd;
       reading.blocked = block.active(nowNs);
-    } else if (reading.fullAt > present + drain.capacity + drain.tolerance) {
-      reading.fullAt = present + drain.capacity;
-      reading.healed = true;
+    } else if (reading.fullAt > present + drain.capacity + drain.tolerance) [[unlikely]] {
+      const std::uint64_t deepest = (entry.meta & kDebtFlag) != 0 ? 2 * drain.capacity : drain.capacity;
+      reading.healed = reading.fullAt > present + deepest + drain.tolerance;
+      if (reading.healed) reading.fullAt = present + deepest;
     }
     reading.spent = saturatingSub(reading.fullAt, present);
     if (drainIndex == asked) return reading;
@@ -280,24 +360,35 @@ class TokenBucket {
   // The same block, at whose end `spentAtEnd` will be missing and drain under the policy of that index.
   static Entry reblock(const Policy& policy, std::uint32_t index, const Entry& entry,
                        std::uint64_t spentAtEnd) {
-    const std::uint64_t units = mulDivCeil(spentAtEnd, Block::kUnitsPerToken, policy.unitsPerToken);
-    return Block{Block::decode(entry).untilMs, units}.encode(index);
+    return Block{Block::decode(entry).untilMs, blockUnits(policy, spentAtEnd)}.encode(index);
+  }
+  // Bounded by what a block can hold, which is 2^54 tokens less 0.03 %.
+  static std::uint64_t blockUnits(const Policy& policy, std::uint64_t units) {
+    constexpr std::uint64_t kMostUnits = std::uint64_t{0xfff} << 52;
+    return mulDivCeil(units, Block::kUnitsPerToken, policy.unitsPerToken, kMostUnits);
   }
 
   // What has been spent under one policy, as another sees it. A key that moves between tiers keeps the number
   // of tokens it has spent. When the limiter's own policy is changed, a key keeps what it has left if the new
   // bucket is larger, so that nothing is handed out, and what it has spent if that is smaller, so that there
-  // and back again hands out nothing either.
+  // and back again hands out nothing either. A debt is kept, up to the new capacity.
   static std::uint64_t spentUnder(const Policy& to, const Policy& from, std::uint64_t units) {
     const std::uint64_t spent = mulDivCeil(units, to.unitsPerToken, from.unitsPerToken, kMaxUnits);
     if (!from.isBase || !to.isBase || units == 0) return spent;
+    if (units > from.capacity) {
+      return to.capacity +
+             mulDivCeil(units - from.capacity, to.unitsPerToken, from.unitsPerToken, to.capacity);
+    }
     const std::uint64_t larger = saturatingSub(to.burst, from.burst) * to.unitsPerToken;
     return std::min(spent + larger, to.capacity);
   }
 
   static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent,
                     bool fromFuture) {
-    return {encode(policy.scale.at(nowNs) + spent, index), true, Outcome::kAllowed, 0, fromFuture};
+    std::uint64_t fullAt = policy.scale.at(nowNs) + spent;
+    if (fullAt == 0 && policy.remembers) fullAt = 1;  // at the table's origin: 0 is what nothing is known of
+    const std::uint32_t meta = spent > policy.capacity ? index | kDebtFlag : index;
+    return {encode(fullAt, meta), true, Outcome::kAllowed, 0, fromFuture};
   }
 
   // What is missing now, or, of a blocked bucket, at the end of the block.
@@ -317,6 +408,12 @@ class TokenBucket {
     const std::uint64_t room = policy.capacity - cost * policy.unitsPerToken;
     const std::uint64_t mayRemain = mulDivFloor(room, reading.drain->unitsPerToken, policy.unitsPerToken);
     return saturatingSub(reading.drain->scale.firstNsAt(saturatingSub(reading.fullAt, mayRemain)), nowNs);
+  }
+
+  // Until all is refilled that was missing before a call of `cost`, of which the entry knows already.
+  static std::uint64_t delayOf(const Reading& reading, std::uint64_t nowNs, std::uint64_t cost) {
+    const std::uint64_t before = saturatingSub(reading.fullAt, cost * reading.drain->unitsPerToken);
+    return saturatingSub(reading.drain->scale.firstNsAt(before), nowNs);
   }
 };
 

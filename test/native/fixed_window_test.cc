@@ -167,7 +167,7 @@ TEST(windows_are_as_long_as_they_should_be) {
   for (const Size& size : extremes()) {
     const FixedWindow::Book first = bookOf(size.windowNs, {size.limit}),
                             epoch = bookOf(size.windowNs, {size.limit}, Align::kEpoch);
-    const unsigned bits = std::max(18U, sluice::bitWidth(size.limit + 1));
+    const unsigned bits = std::max(18U, sluice::bitWidth(2 * size.limit + 1) + 1);
     const std::uint64_t stepNs =
         (std::uint64_t{1} << (bits - 8)) + size.windowNs / (std::uint64_t{1} << (70 - bits));
     for (int i = 0; i < 2000; ++i) {

@@ -280,12 +280,12 @@ TEST(too_large_a_region_is_refused_at_once) {
   RegionSpec spec = smallRegion<TokenBucket>();
   spec.maxKeys = sluice::Geometry::kMaxKeys;
   const std::uint64_t free = std::uint64_t{space.f_bavail} * space.f_frsize;
-  if (free > Layout::bytes(sluice::Geometry::forKeys(spec.maxKeys)))
+  if (free > Layout::bytes(sluice::Geometry::forKeys(spec.maxKeys), 0))
     return check::note("not tried: /dev/shm has room for the largest region, bytes:", free);
   const auto refused = Region::openOrCreate(name.text(), spec);
   CHECK(refused.failure.status == ShareStatus::kNoSpace);
   const std::size_t needed =
-      sluice::roundUp(Layout::bytes(sluice::Geometry::forKeys(spec.maxKeys)), sluice::kPageBytes);
+      sluice::roundUp(Layout::bytes(sluice::Geometry::forKeys(spec.maxKeys), 0), sluice::kPageBytes);
   CHECK(refused.failure.detail.find(std::to_string(needed)) != std::string::npos);
   CHECK(Region::open(name.text()).failure.status == ShareStatus::kNotFound);
 }
@@ -295,7 +295,7 @@ TEST(processes_that_start_together_need_room_for_one_region) {
   constexpr std::uint64_t kKeys = 60'000;
   RegionSpec spec = smallRegion<TokenBucket>();
   spec.maxKeys = kKeys;
-  const std::size_t bytes = Layout::bytes(sluice::Geometry::forKeys(kKeys));
+  const std::size_t bytes = Layout::bytes(sluice::Geometry::forKeys(kKeys), 0);
   const RegionName name("tight");
   const Shared<std::atomic<bool>> mounted(false);
   const check::End end = check::waitFor(check::spawn([&] {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "check.h"
-#include "core/decision.h"
+#include "core/request.h"
 
 namespace check {
 
@@ -10,26 +10,31 @@ template <class Algorithm>
 class SingleKey {
  public:
   using Book = typename Algorithm::Book;
+  using Entry = typename Algorithm::Entry;
+  using Step = sluice::BasicStep<Entry>;
 
   explicit SingleKey(const Book& book) : book_(book) {}  // REQUIRES that the book outlives it
 
   sluice::Decision consume(std::uint64_t nowNs, std::uint64_t cost, std::uint32_t policy = 0) {
     const sluice::Outcome outcome = keep(Algorithm::charge(book_, policy, entry, nowNs, cost)).outcome;
-    return Algorithm::describe(book_, policy, entry, nowNs, cost, outcome);
+    return sluice::describeEntry<Algorithm>(book_, policy, entry, nowNs, cost, outcome);
   }
   sluice::Outcome allow(std::uint64_t nowNs, std::uint64_t cost, std::uint32_t policy = 0) {
     return keep(Algorithm::charge(book_, policy, entry, nowNs, cost)).outcome;
   }
   sluice::Decision peek(std::uint64_t nowNs, std::uint32_t policy = 0, std::uint64_t cost = 1) const {
     const sluice::Outcome outcome = Algorithm::charge(book_, policy, entry, nowNs, cost).outcome;
-    return Algorithm::describe(book_, policy, entry, nowNs, cost, outcome);
+    // Nothing of the cost is in the entry.
+    const std::uint64_t spent = outcome == sluice::Outcome::kAllowed ? 0 : cost;
+    return sluice::describeEntry<Algorithm>(book_, policy, entry, nowNs, spent, outcome);
   }
   std::uint64_t refund(std::uint64_t nowNs, std::uint64_t tokens, std::uint64_t ageNs = 0,
                        std::uint32_t policy = 0) {
     return keep(Algorithm::refund(book_, policy, entry, nowNs, tokens, ageNs)).amount;
   }
-  std::uint64_t penalize(std::uint64_t nowNs, std::uint64_t tokens, std::uint32_t policy = 0) {
-    return keep(Algorithm::penalize(book_, policy, entry, nowNs, tokens)).amount;
+  std::uint64_t penalize(std::uint64_t nowNs, std::uint64_t tokens, std::uint32_t policy = 0,
+                         std::uint64_t maxDebt = 0) {
+    return keep(Algorithm::penalize(book_, policy, entry, nowNs, tokens, maxDebt)).amount;
   }
   void block(std::uint64_t nowNs, std::uint64_t untilNs, std::uint32_t policy = 0) {
     CHECK_EQ(keep(Algorithm::block(book_, policy, entry, nowNs, untilNs)).outcome, sluice::Outcome::kBlocked);
@@ -45,10 +50,10 @@ class SingleKey {
            CHECK_EQ(peek(atNs, policy, cost).outcome, sluice::Outcome::kAllowed);
   }
 
-  sluice::Entry entry;
+  Entry entry;
 
  private:
-  const sluice::Step& keep(const sluice::Step& step) {
+  const Step& keep(const Step& step) {
     CHECK(step.write || step.next == entry);
     CHECK(!step.write || step.next.payload < sluice::kPayloadMask);  // that one marks a claimed slot
     if (step.write) entry = step.next;
@@ -56,7 +61,7 @@ class SingleKey {
   }
 
   const Book& book_;
-  sluice::Step last_;
+  Step last_;
 };
 
 // A line of a script: at `atUs`, do it, and expect the outcome (or the amount) and what remains after.

@@ -14,9 +14,11 @@
  * 4. Time steps of a window. Great limits leave few bits for the window's end (`isWindowExactAt`). Elsewhere a window
  *    that opens at the first request opens up to one step (`windowStepUs`) late, so it ends so much later. The oracle
  *    checks the end against that bound and then goes by it.
+ * 5. The previous window of a sliding window. Where limits are great (`isRolloverExact`) its count is kept as a short
+ *    number, rounded up by less than an 8192nd (`roundedByRollover`).
  */
 import type { OraclePolicy, Range } from './expected'
-import { gcd, larger, Rational, smaller } from './rational'
+import { gcd, larger, largerInt, Rational, smaller } from './rational'
 
 /** What is kept during a block is rounded up to this part of a token, or by this part of itself. */
 const BLOCK_GRAIN = Rational.of(1n, 1024n)
@@ -24,19 +26,29 @@ const BLOCK_ROUNDING = 2048n
 /** Counts of a window up to here are kept as they are. */
 const LARGEST_EXACT_BLOCK_COUNT = 4095n
 
+/** How many bits of a previous window's count are kept as they are, and by what part of itself a longer one may grow. */
+const ROLLOVER_BITS_EXACT = 20
+const ROLLOVER_ROUNDING = 8192n
+
 /** No step of a bucket's time is longer than this many nanoseconds. */
 const LONGEST_STEP_NS = 16n
 const MOST_STEPS_PER_US = 125n
 const MOST_STEPS_PER_MS = 125_000n
 
-/** How many bits of limit a window can count to while ending on the very microsecond, or millisecond. */
+/** How many bits a window's count can take while it ends on the very microsecond, or millisecond. */
 const WINDOW_BITS_EXACT_US = 18
 const WINDOW_BITS_EXACT_MS = 28
 
 export function isExactAt(policy: OraclePolicy, readingUs: 1 | 1000): boolean {
-  return policy.algorithm === 'token-bucket'
-    ? isBucketExactAt(policy, readingUs)
-    : isWindowExactAt(policy, readingUs)
+  switch (policy.algorithm) {
+    case 'token-bucket':
+    case 'leaky-bucket':
+      return isBucketExactAt(policy, readingUs)
+    case 'fixed-window':
+      return isWindowExactAt(policy, readingUs)
+    default:
+      return true
+  }
 }
 
 /** True if a bucket of this policy is exact at clock readings that are multiples of `readingUs`. */
@@ -68,16 +80,31 @@ export function countRoundedByBlock({ lo, hi }: Range<bigint>): Range<bigint> {
   return { lo, hi: hi <= LARGEST_EXACT_BLOCK_COUNT ? hi : hi + hi / BLOCK_ROUNDING }
 }
 
+/** True if a sliding window whose limits go up to `mostLimit` keeps the count of the window before as it is. */
+export function isRolloverExact(mostLimit: bigint): boolean {
+  return bitLength(2n * mostLimit + 1n) <= ROLLOVER_BITS_EXACT
+}
+
+/** What becomes of a window's count when the next one begins. */
+export function roundedByRollover({ lo, hi }: Range<bigint>): Range<bigint> {
+  return { lo, hi: hi + hi / ROLLOVER_ROUNDING }
+}
+
 function isWindowExactAt(policy: OraclePolicy, readingUs: 1 | 1000): boolean {
-  const bits = bitLength(policy.limit + 1n)
+  const bits = windowBits(policy)
   if (bits <= WINDOW_BITS_EXACT_US) return true
   return readingUs === 1000 && policy.windowUs % 1000n === 0n && bits <= WINDOW_BITS_EXACT_MS
 }
 
 /** The longest step, in microseconds, in which a window of this limit counts its end. */
 export function windowStepUs(policy: OraclePolicy): bigint {
-  const aboutOneStepNs = 2n ** BigInt(Math.max(0, bitLength(policy.limit + 1n) - 9))
+  const aboutOneStepNs = 2n ** BigInt(Math.max(0, windowBits(policy) - 9))
   return (2n * aboutOneStepNs) / 1000n + 1n
+}
+
+/** What a window's count takes: it goes up to twice the limit, and a bit says whether the window is a key's first. */
+function windowBits({ limit, initial = 0n }: OraclePolicy): number {
+  return bitLength(2n * largerInt(limit, initial) + 1n) + 1
 }
 
 function bitLength(value: bigint): number {

@@ -1,6 +1,16 @@
 import { roundedByBlock, roundedByMove, stepTokens } from './bounds'
-import { type Expected, exactly, type KeyModel, type OraclePolicy, type Range } from './expected'
-import { larger, largerInt, Rational, smaller } from './rational'
+import {
+  atLeast,
+  blockedVerdict,
+  type Expected,
+  exactly,
+  type KeyModel,
+  NOTHING,
+  notBelowZero,
+  type OraclePolicy,
+  type Range,
+} from './expected'
+import { larger, largerInt, Rational, smaller, smallerInt } from './rational'
 
 const ZERO = Rational.ZERO
 
@@ -10,10 +20,23 @@ interface Draining {
   slowest: OraclePolicy
 }
 
+interface State {
+  spent: Range<Rational>
+  draining: Draining
+  fullAtUs: Range<bigint>
+  isUntouched: boolean
+}
+
 /**
  * A token bucket, from its definition: full for a new key, refilled continuously, and a call is admitted if the
  * level covers its cost. Kept as what is spent (capacity less level), which is what moves between tiers. The
  * spent amount drains at the rate of the policy of the last admitted charge or penalty.
+ *
+ * Under a policy with `initial` a key of which nothing is known has that level, until it is charged, denied as
+ * limited, penalized or blocked; from then on it refills. It is known until it has been full for `rememberMs`.
+ *
+ * A leaky bucket is the same, seen from the other side: what is spent is the queue, which leaks. A call may go out when
+ * all before it has leaked out. A place in time that was given away is not taken back, so refunds give nothing.
  *
  * While a key is blocked, what counts is what will still be spent when the block ends: refunds and penalties act on
  * that. `spent` is a range, and answers are ranges, only where bounds.ts says so.
@@ -24,46 +47,59 @@ export class TokenBucketModel implements KeyModel {
   #atUs: bigint
   #draining: Draining
   #blockedUntilUs: bigint | undefined
-  #untouched = true
+  /** When nothing was spent any more. */
+  #fullAtUs: Range<bigint>
+  #isUntouched = true
   readonly #gridSlackOf: (policy: OraclePolicy) => Rational
 
   constructor(nowUs: bigint, policy: OraclePolicy, gridSlackOf: (policy: OraclePolicy) => Rational) {
     this.#atUs = nowUs
+    this.#fullAtUs = exactly(nowUs)
     this.#draining = { fastest: policy, slowest: policy }
     this.#gridSlackOf = gridSlackOf
   }
 
-  consume(nowUs: bigint, cost: bigint, policy: OraclePolicy, witness: boolean): Expected {
+  consume(nowUs: bigint, cost: bigint, policy: OraclePolicy, witness: boolean, atOnce: boolean): Expected {
     this.#advance(nowUs)
+    const before = this.#state()
+    const isNew = this.#begin(policy)
     this.#carryOver(policy)
-    const verdict = this.#judge(nowUs, cost, policy)
+    const isPressed = atOnce && policy.algorithm === 'leaky-bucket'
+    const verdict = isPressed ? this.#judgeAtOnce(nowUs, cost, policy) : this.#judge(nowUs, cost, policy)
     const admitted = verdict.allowed === 'either' ? witness : verdict.allowed
-    if (verdict.allowed === 'either') this.#learn(cost, policy, admitted)
+    if (verdict.allowed === 'either' && !isPressed) this.#learn(cost, policy, admitted)
+    const leavesNoTrace = admitted ? cost === 0n : verdict.retryAfterUs === 'never'
+    if (isNew && leavesNoTrace) this.#restore(before)
     if (!admitted || cost === 0n) return verdict
     this.#charge(exactly(Rational.of(cost)), policy)
     const after = this.#judge(nowUs, 0n, policy)
-    return { ...after, allowed: verdict.allowed, reason: verdict.reason }
+    return { ...after, allowed: verdict.allowed, reason: verdict.reason, delayUs: verdict.delayUs }
   }
 
-  peek(nowUs: bigint, policy: OraclePolicy, witness: boolean): Expected {
+  peek(nowUs: bigint, cost: bigint, policy: OraclePolicy, witness: boolean): Expected {
     this.#advance(nowUs)
-    const before = { spent: this.#spent, draining: this.#draining }
+    const before = this.#state()
+    if (this.#begin(policy)) {
+      const verdict = this.#judge(nowUs, cost, policy)
+      this.#restore(before)
+      return verdict
+    }
     const resetAfterUs = this.#untilFull(policy, nowUs)
-    if (!this.#carryOver(policy)) return this.#judge(nowUs, 1n, policy)
-    const verdict = this.#judge(nowUs, 1n, policy)
+    if (!this.#carryOver(policy)) return this.#judge(nowUs, cost, policy)
+    const verdict = this.#judge(nowUs, cost, policy)
     const allowed = verdict.allowed === 'either' ? witness : verdict.allowed
     if (!allowed) {
-      if (verdict.allowed === 'either') this.#learn(1n, policy, false)
+      if (verdict.allowed === 'either') this.#learn(cost, policy, false)
       return verdict
     }
     // Only a call that spends, or is refused, moves a key to the limiter's new policy.
-    this.#spent = before.spent
-    this.#draining = before.draining
+    this.#restore(before)
     return { ...verdict, resetAfterUs }
   }
 
-  refund(nowUs: bigint, tokens: bigint, chargedAgoUs: bigint): Range<bigint> {
+  refund(nowUs: bigint, tokens: bigint, chargedAgoUs: bigint, policy: OraclePolicy): Range<bigint> {
     this.#advance(nowUs)
+    if (policy.algorithm === 'leaky-bucket') return NOTHING
     const { fastest, slowest } = this.#draining
     const left = (policy: OraclePolicy, slack: Rational): Rational =>
       larger(
@@ -77,22 +113,29 @@ export class TokenBucketModel implements KeyModel {
     const least = left(fastest, chargedAgoUs === 0n ? ZERO : slack.plus(slack))
     const missing = this.#seenBy(slowest)
     const credited = { lo: smaller(least, missing.lo).floor(), hi: smaller(most, missing.hi).floor() }
-    this.#spent = {
-      lo: larger(ZERO, this.#spent.lo.minus(most)),
-      hi: larger(ZERO, this.#spent.hi.minus(least)),
+    const { lo, hi } = this.#spent
+    this.#fullAtUs = {
+      lo: lo.isZero() ? this.#fullAtUs.lo : this.#atUs,
+      hi: hi.isZero() ? this.#fullAtUs.hi : this.#atUs,
     }
+    this.#spent = atLeast(ZERO, { lo: lo.minus(most), hi: hi.minus(least) })
     this.#rewriteBlock()
     return credited
   }
 
-  penalize(nowUs: bigint, tokens: bigint, policy: OraclePolicy): Range<bigint> {
+  penalize(nowUs: bigint, tokens: bigint, policy: OraclePolicy, maxDebt: bigint): Range<bigint> {
     this.#advance(nowUs)
+    const before = this.#state()
+    this.#begin(policy)
+    const lowest = Rational.of(policy.capacity + smallerInt(maxDebt, policy.capacity))
     const take = (spent: Rational): Rational =>
-      larger(ZERO, smaller(Rational.of(tokens), Rational.of(policy.capacity).minus(spent)))
+      larger(ZERO, smaller(Rational.of(tokens), lowest.minus(spent)))
     const seen = this.#seenBy(policy)
     const taken = { lo: take(seen.hi), hi: take(seen.lo) }
-    if (taken.hi.isZero()) return exactly(0n)
-    const before = { spent: this.#spent, draining: this.#draining }
+    if (taken.hi.isZero()) {
+      this.#restore(before)
+      return NOTHING
+    }
     const { lo, hi } = this.#afterMoveTo(policy)
     this.#charge({ lo: take(lo), hi: take(hi) }, policy)
     if (taken.lo.isZero()) {
@@ -104,13 +147,15 @@ export class TokenBucketModel implements KeyModel {
     return { lo: taken.lo.floor(), hi: taken.hi.floor() }
   }
 
-  block(nowUs: bigint, untilUs: bigint): void {
+  block(nowUs: bigint, untilUs: bigint, policy: OraclePolicy): void {
     this.#advance(nowUs)
     if (untilUs <= (this.#blockedUntilUs ?? nowUs)) return
+    this.#begin(policy)
     this.#spent = this.#settled()
     this.#blockedUntilUs = untilUs
-    this.#untouched = false
+    this.#isUntouched = false
     this.#drainUntil(untilUs)
+    this.#fullAtUs = exactly(untilUs)
     this.#rewriteBlock()
   }
 
@@ -123,7 +168,49 @@ export class TokenBucketModel implements KeyModel {
     this.#advance(nowUs)
     if (this.#blockedUntilUs !== undefined) return true
     const { lo, hi } = this.#seenBy(this.#draining.slowest)
+    if (this.#draining.slowest.initial !== undefined) {
+      const isUnknown = this.#isUnknown()
+      return isUnknown === 'either' ? isUnknown : !isUnknown
+    }
     return hi.isZero() ? false : lo.isZero() ? 'either' : true
+  }
+
+  /** Gives a key of which nothing is known its first level, if `policy` has one. False if there is nothing to do. */
+  #begin(policy: OraclePolicy): boolean {
+    const isUnknown = this.#isUnknown()
+    if (policy.initial === undefined || !isUnknown) return false
+    const missing = Rational.of(policy.capacity - policy.initial)
+    this.#spent = isUnknown === true ? exactly(missing) : { lo: ZERO, hi: larger(missing, this.#spent.hi) }
+    this.#draining = { fastest: policy, slowest: policy }
+    this.#fullAtUs = exactly(this.#atUs)
+    this.#isUntouched = false
+    return true
+  }
+
+  /** Open where rounding may have made the bucket full a little later. */
+  #isUnknown(): boolean | 'either' {
+    if (this.#isUntouched) return true
+    if (this.#blockedUntilUs !== undefined || !this.#spent.lo.isZero()) return false
+    const { lo, hi } = this.#fullAtUs
+    const { rememberUs } = this.#draining.slowest
+    if (this.#atUs < lo + rememberUs) return false
+    return this.#spent.hi.isZero() && this.#atUs >= hi + rememberUs ? true : 'either'
+  }
+
+  #state(): State {
+    return {
+      spent: this.#spent,
+      draining: this.#draining,
+      fullAtUs: this.#fullAtUs,
+      isUntouched: this.#isUntouched,
+    }
+  }
+
+  #restore({ spent, draining, fullAtUs, isUntouched }: State): void {
+    this.#spent = spent
+    this.#fullAtUs = fullAtUs
+    this.#draining = draining
+    this.#isUntouched = isUntouched
   }
 
   #advance(nowUs: bigint): void {
@@ -134,10 +221,13 @@ export class TokenBucketModel implements KeyModel {
   #drainUntil(timeUs: bigint): void {
     const elapsed = Rational.of(timeUs - this.#atUs)
     const { fastest, slowest } = this.#draining
-    this.#spent = {
-      lo: larger(ZERO, this.#spent.lo.minus(rateOf(fastest).times(elapsed))),
-      hi: larger(ZERO, this.#spent.hi.minus(rateOf(slowest).times(elapsed))),
-    }
+    const { lo, hi } = this.#spent
+    if (!lo.isZero()) this.#fullAtUs.lo = this.#atUs + lo.over(rateOf(fastest)).ceil()
+    if (!hi.isZero()) this.#fullAtUs.hi = this.#atUs + hi.over(rateOf(slowest)).ceil()
+    this.#spent = atLeast(ZERO, {
+      lo: lo.minus(rateOf(fastest).times(elapsed)),
+      hi: hi.minus(rateOf(slowest).times(elapsed)),
+    })
     this.#atUs = timeUs
   }
 
@@ -145,7 +235,7 @@ export class TokenBucketModel implements KeyModel {
     const { lo, hi } = this.#afterMoveTo(policy)
     this.#spent = { lo: lo.plus(tokens.lo), hi: hi.plus(tokens.hi) }
     this.#draining = { fastest: policy, slowest: policy }
-    this.#untouched = false
+    this.#isUntouched = false
   }
 
   /**
@@ -179,7 +269,7 @@ export class TokenBucketModel implements KeyModel {
   }
 
   #gridSlack(policy: OraclePolicy): Rational {
-    if (this.#untouched) return ZERO
+    if (this.#isUntouched) return ZERO
     const { fastest, slowest } = this.#draining
     return [policy, fastest, slowest].map(this.#gridSlackOf).reduce(larger)
   }
@@ -232,39 +322,76 @@ export class TokenBucketModel implements KeyModel {
       reason: 'ok',
       limit: policy.capacity,
       remaining: { lo: levelOf(seen.hi), hi: levelOf(seen.lo) },
-      retryAfterUs: exactly(0n),
+      retryAfterUs: NOTHING,
       resetAfterUs: this.#untilFull(policy, nowUs),
+      delayUs: this.#delay(seen, cost, policy, nowUs),
+      consumed: 0n,
     }
-    if (this.#blockedUntilUs !== undefined) return blocked(verdict, this.#blockedUntilUs - nowUs)
+    if (this.#blockedUntilUs !== undefined) {
+      const untilFitUs = this.#untilFit(cost, policy, nowUs)
+      return blockedVerdict(verdict, this.#blockedUntilUs - nowUs, untilFitUs)
+    }
     if (cost > policy.capacity)
-      return { ...verdict, allowed: false, reason: 'too-costly', retryAfterUs: 'never' }
+      return { ...verdict, allowed: false, reason: 'too-costly', retryAfterUs: 'never', delayUs: NOTHING }
     const allowance = Rational.of(policy.capacity - cost)
     if (cost === 0n || seen.hi.compare(allowance) <= 0) return verdict
     const retryAfterUs = this.#untilSpentIs(allowance, policy, nowUs)
-    if (seen.lo.compare(allowance) > 0) return { ...verdict, allowed: false, reason: 'limited', retryAfterUs }
-    return { ...verdict, allowed: 'either', reason: 'either', retryAfterUs: { lo: 0n, hi: retryAfterUs.hi } }
+    if (seen.lo.compare(allowance) > 0)
+      return { ...verdict, allowed: false, reason: 'limited', retryAfterUs, delayUs: NOTHING }
+    return {
+      ...verdict,
+      allowed: 'either',
+      reason: 'either',
+      retryAfterUs: { lo: 0n, hi: retryAfterUs.hi },
+      delayUs: { lo: 0n, hi: verdict.delayUs.hi },
+    }
   }
-}
 
-function blocked(verdict: Expected, untilEndUs: bigint): Expected {
-  const { lo, hi } = verdict.resetAfterUs
-  return {
-    ...verdict,
-    allowed: false,
-    reason: 'blocked',
-    remaining: exactly(0n),
-    retryAfterUs: exactly(untilEndUs),
-    resetAfterUs: { lo: largerInt(lo, untilEndUs), hi: largerInt(hi, untilEndUs) },
+  /** When a call that a block refuses would fit in, if nobody touches the key until then. */
+  #untilFit(cost: bigint, policy: OraclePolicy, nowUs: bigint): Range<bigint> | 'never' {
+    if (cost > policy.capacity) return 'never'
+    if (cost === 0n) return NOTHING
+    if (!this.#isFromFormer(policy))
+      return this.#untilSpentIs(Rational.of(policy.capacity - cost), policy, nowUs)
+    // It goes on under the former policy, and is moved to the present one only by that call.
+    const { fastest, slowest } = this.#draining
+    const grown = largerInt(0n, policy.capacity - slowest.capacity)
+    const allowance = Rational.of(largerInt(0n, policy.capacity - cost - grown))
+    const { lo, hi } = this.#settled()
+    const until = (spent: Rational, draining: OraclePolicy): bigint =>
+      this.#atUs - nowUs + spent.minus(allowance).over(rateOf(draining)).ceil()
+    return notBelowZero({ lo: until(lo, fastest), hi: until(hi.plus(stepTokens(policy)), slowest) })
+  }
+
+  /** The verdict of one who does not wait: admitted only onto an empty queue. */
+  #judgeAtOnce(nowUs: bigint, cost: bigint, policy: OraclePolicy): Expected {
+    const verdict = this.#judge(nowUs, cost, policy)
+    if (cost === 0n || verdict.allowed === false || verdict.delayUs.hi === 0n) return verdict
+    if (verdict.delayUs.lo > 0n) return { ...verdict, allowed: false, reason: 'limited', delayUs: NOTHING }
+    return { ...verdict, allowed: 'either', reason: 'either' }
+  }
+
+  /** How long until all that was spent before has drained. */
+  #delay(seen: Range<Rational>, cost: bigint, policy: OraclePolicy, nowUs: bigint): Range<bigint> {
+    if (!policy.evenly && policy.algorithm !== 'leaky-bucket') return NOTHING
+    const rate = rateOf(policy)
+    const delay = notBelowZero({ lo: seen.lo.over(rate).ceil(), hi: seen.hi.over(rate).ceil() })
+    if (cost > 0n) return delay
+    // A call that spends nothing leaves the bucket to the policy that drains it.
+    const { lo, hi } = this.#untilFull(policy, nowUs)
+    return { lo: smallerInt(lo, delay.lo), hi: largerInt(hi, delay.hi) }
   }
 }
 
 /**
  * What `spent` of a bucket of `capacity` is when the limiter's policy becomes `to`. In a larger bucket what is left stays
- * the same, in a smaller one what is spent, as far as it goes in; a full bucket stays full.
+ * the same, in a smaller one what is spent, as far as it goes in; a full bucket stays full. A debt is kept, up to the
+ * new capacity.
  */
 function spentAfter(spent: Rational, capacity: Rational, to: OraclePolicy): Rational {
   if (spent.isZero()) return spent
   const newCapacity = Rational.of(to.capacity)
+  if (spent.compare(capacity) > 0) return newCapacity.plus(smaller(newCapacity, spent.minus(capacity)))
   return smaller(newCapacity, spent.plus(larger(ZERO, newCapacity.minus(capacity))))
 }
 

@@ -4,57 +4,27 @@ import { Limiter, type LimiterOptions, ManualClock } from '../../lib/index'
 import { stepTokens } from '../oracle/bounds'
 import { ClockModel, toUs } from '../oracle/clock-model'
 import type { OraclePolicy } from '../oracle/expected'
-import { type OracleSettings, toOraclePolicy } from '../oracle/oracle'
 import { larger, Rational } from '../oracle/rational'
-import { Driver, type Event } from './driver'
-import { anyBucket, anyWindow, exactBucket, logUniform, tieredBucket } from './policies'
+import { type OracleSettings, toOraclePolicy } from '../oracle/settings'
+import { admissions, admittedTokens, checkAllPairs } from './admissions'
+import { Driver } from './driver'
+import {
+  anyBucket,
+  anySlidingWindow,
+  anyWindow,
+  concurrency,
+  exactBucket,
+  exactLeakyBucket,
+  exactSlidingWindow,
+  logUniform,
+  newKeyBucket,
+  newKeyWindow,
+  slidingLog,
+  strictWindow,
+  tieredBucket,
+} from './policies'
 import { CHARGES_ONLY, type Schedule, schedules } from './schedules'
 import { seeded } from './seed'
-
-interface Admission {
-  atUs: bigint
-  tokens: bigint
-}
-
-/** Every admitted charge of one key, in the limiter's own time. A refund is a negative one. */
-function admissions(policy: OracleSettings, schedule: Schedule, key: string): Admission[] {
-  const clock = new ClockModel(schedule.startUs / 1000)
-  const admitted: Admission[] = []
-  new Driver(policy, schedule).run(schedule.steps, (event) => {
-    const atUs = clock.read(event.atMs)
-    if (event.key === key) admitted.push({ atUs, tokens: admittedTokens(event) })
-  })
-  return admitted.filter(({ tokens }) => tokens !== 0n)
-}
-
-function admittedTokens(event: Event): bigint {
-  if (event.op === 'consume' && event.answer.allowed) return BigInt(event.tokens)
-  if (event.op === 'allow' && event.answer) return BigInt(event.tokens)
-  if (event.op === 'many') return BigInt(event.answer.allowedCount) * BigInt(event.tokens)
-  // The returned number is rounded down: up to one token more may have been credited.
-  if (event.op === 'refund') return -BigInt(event.answer) - 1n
-  return 0n
-}
-
-function list(admitted: Admission[]): string {
-  return admitted.map(({ atUs, tokens }) => `${atUs} us: ${tokens}`).join('\n')
-}
-
-/** For every pair of admissions, throws if more passed between them than `most` says for their distance. */
-function checkAllPairs(admitted: Admission[], most: (distanceUs: bigint) => bigint): void {
-  for (const [first, from] of admitted.entries()) {
-    let passed = 0n
-    for (const to of admitted.slice(first)) {
-      passed += to.tokens
-      const allowance = most(to.atUs - from.atUs)
-      if (passed > allowance) {
-        throw new Error(
-          `${passed} passed from ${from.atUs} us to ${to.atUs} us, where ${allowance} may:\n${list(admitted)}`,
-        )
-      }
-    }
-  }
-}
 
 function policiesOf({ tiers = {}, ...base }: OracleSettings): OraclePolicy[] {
   return [base, ...Object.values(tiers).map((tier) => ({ ...base, ...tier }))].map(toOraclePolicy)
@@ -187,7 +157,15 @@ describe('C4: retryAfterMs is exact', () => {
 
   test.each([
     ['token bucket', anyBucket],
+    ['token bucket that begins with less', newKeyBucket],
     ['fixed window', anyWindow.map((policy) => ({ ...policy, tiers: {} }))],
+    ['fixed window that begins with another limit', newKeyWindow],
+    ['sliding window', exactSlidingWindow],
+    ['sliding window of any limit', anySlidingWindow],
+    ['sliding log', slidingLog],
+    ['strict window', strictWindow],
+    ['leaky bucket', exactLeakyBucket],
+    ['concurrency', concurrency],
   ])('%s', (_, policies) => {
     const share = fc.double({ min: 0, max: 1, noNaN: true })
     fc.assert(fc.property(policies, spending, share, checkRetry), seeded(1000))

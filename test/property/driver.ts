@@ -1,5 +1,11 @@
-import { type BatchResult, type Decision, Limiter } from '../../lib/index'
-import type { OracleSettings, TierSettings } from '../oracle/oracle'
+import {
+  type BatchResult,
+  type Decision,
+  Limiter,
+  type LimiterOptions,
+  type LimiterView,
+} from '../../lib/index'
+import type { OracleSettings, TierSettings } from '../oracle/settings'
 import type { Cost, Move, Op, Schedule, Step } from './schedules'
 
 const CENTURY_US = 100 * 365 * 86_400_000_000
@@ -18,12 +24,26 @@ export type Event = { atMs: number; key: string; tier: string | undefined } & (
   | { op: 'block'; ms: number }
   | { op: 'reset'; answer: boolean }
   | { op: 'set-policy'; policy: TierSettings }
+  | { op: 'partial'; tokens: number; answer: Decision }
+  | { op: 'acquire'; tokens: number; id: number; answer: Decision }
+  | { op: 'release'; id: number; answer: boolean }
+  | {
+      op: 'reserve'
+      tokens: number
+      ttlMs: number
+      maxDebt: number | undefined
+      id: number
+      answer: Decision
+    }
+  | { op: 'settle'; tokens: number; id: number; answer: number }
 )
 
-type View = Pick<
-  Limiter,
-  'allow' | 'consume' | 'peek' | 'consumeMany' | 'refund' | 'penalize' | 'block' | 'reset'
->
+type View = Omit<LimiterView, 'wait' | 'waitForLease'>
+type Where = { atMs: number; key: string; tier: string | undefined }
+type Lease = ReturnType<View['acquire']>
+type Reservation = ReturnType<View['reserve']>
+/** A lease or reservation that can still be ended, with the number that events know it by. */
+type Open<T> = { id: number; key: string; held: T }
 
 /** Runs a schedule against a real limiter and reports every call, with a peek after each. */
 export class Driver {
@@ -34,6 +54,9 @@ export class Driver {
   readonly #startUs: number
   #nowUs: number
   #hadCentury = false
+  #leases: Open<Lease>[] = []
+  #reservations: Open<Reservation>[] = []
+  #nextId = 0
   /** The last decision, and when it was made. */
   #last: { atUs: number; decision: Decision } | undefined
 
@@ -44,7 +67,7 @@ export class Driver {
     this.#nowUs = startUs
     this.#tierNames = [undefined, ...Object.keys(policy.tiers ?? {})]
     const clock = (): number => this.#nowUs / 1000
-    const limiter = new Limiter({ ...withoutUndefined(policy), maxKeys: 64, clock })
+    const limiter = new Limiter({ ...(policy as LimiterOptions), maxKeys: 64, clock })
     const others = Array.from({ length: userCount - 1 }, () => Limiter.attach(limiter.handle(), { clock }))
     this.#users = [limiter, ...others]
   }
@@ -55,18 +78,21 @@ export class Driver {
       this.#turn++
       const tier = this.#tierNames[tierIndex % this.#tierNames.length]
       const where = { atMs: this.#nowUs / 1000, key, tier }
-      for (const event of [this.#operate(op, where), this.#peek(where)]) report(event)
+      const event = this.#operate(op, where)
+      if (event !== undefined) report(event)
+      report(this.#peek(event ?? where))
     }
     for (const user of this.#users) user.close()
   }
 
-  #peek(where: { atMs: number; key: string; tier: string | undefined }): Event {
-    const answer = this.#view(where.tier).peek(where.key)
+  #peek({ atMs, key, tier }: Where): Event {
+    const answer = this.#view(tier).peek(key)
     this.#last = { atUs: this.#nowUs, decision: answer }
-    return { ...where, op: 'peek', answer }
+    return { atMs, key, tier, op: 'peek', answer }
   }
 
-  #operate(op: Op, where: { atMs: number; key: string; tier: string | undefined }): Event {
+  /** Nothing if there is no lease or reservation to end. */
+  #operate(op: Op, where: Where): Event | undefined {
     const { key, tier } = where
     const view = this.#view(tier)
     if (op.op === 'peek') return this.#peek(where)
@@ -79,8 +105,21 @@ export class Driver {
       view.block(key, op.us / 1000)
       return { ...where, op: op.op, ms: op.us / 1000 }
     }
+    if (op.op === 'release') return this.#release(op.which, where)
     const tokens = resolve(op.cost, view.peek(key))
     switch (op.op) {
+      case 'partial':
+        return { ...where, op: op.op, tokens, answer: view.consume(key, tokens, { partial: true }) }
+      case 'acquire': {
+        const lease = view.acquire(key, tokens)
+        const id = this.#nextId++
+        this.#leases.push({ id, key, held: lease })
+        return { ...where, op: op.op, tokens, id, answer: decisionIn(lease) }
+      }
+      case 'reserve':
+        return this.#reserve(view, op, tokens, where)
+      case 'settle':
+        return this.#settle(op.which, tokens, where)
       case 'consume':
         return { ...where, op: op.op, tokens, answer: view.consume(key, tokens) }
       case 'allow':
@@ -99,6 +138,33 @@ export class Driver {
         return { ...where, op: op.op, tokens, agoMs, answer: view.refund(key, tokens, agoMs) }
       }
     }
+  }
+
+  #release(which: number, { atMs }: Where): Event | undefined {
+    const [open] = this.#leases.splice(which % this.#leases.length, 1)
+    if (open === undefined) return undefined
+    const { id, key, held } = open
+    return { atMs, key, tier: undefined, op: 'release', id, answer: held.release() }
+  }
+
+  #reserve(
+    view: View,
+    { ttlUs, maxDebt }: Op & { op: 'reserve' },
+    tokens: number,
+    where: Where,
+  ): Event | undefined {
+    const ttlMs = ttlUs / 1000
+    const reservation = view.reserve(where.key, tokens, ttlMs, maxDebt === undefined ? {} : { maxDebt })
+    const id = this.#nextId++
+    if (reservation.allowed) this.#reservations.push({ id, key: where.key, held: reservation })
+    return { ...where, op: 'reserve', tokens, ttlMs, maxDebt, id, answer: decisionIn(reservation) }
+  }
+
+  #settle(which: number, tokens: number, { atMs }: Where): Event | undefined {
+    const [open] = this.#reservations.splice(which % this.#reservations.length, 1)
+    if (open === undefined) return undefined
+    const { id, key, held } = open
+    return { atMs, key, tier: undefined, op: 'settle', tokens, id, answer: held.settle(tokens) }
   }
 
   get #user(): Limiter {
@@ -168,13 +234,19 @@ function wanted(cost: Cost, capacity: number, remaining: number): number {
   }
 }
 
-function withoutUndefined({ burst, align, tiers, ...rest }: OracleSettings) {
-  return {
-    ...rest,
-    ...(burst === undefined ? {} : { burst }),
-    ...(align === undefined ? {} : { align }),
-    ...(tiers === undefined ? {} : { tiers }),
-  }
+/** The fields of a decision, without what else hangs on a lease or reservation. */
+function decisionIn({
+  allowed,
+  limit,
+  remaining,
+  retryAfterMs,
+  resetAfterMs,
+  consumed,
+  delayMs,
+  reason,
+  source,
+}: Decision): Decision {
+  return { allowed, limit, remaining, retryAfterMs, resetAfterMs, consumed, delayMs, reason, source }
 }
 
 /** An event as a failure report shows it. */

@@ -1,9 +1,32 @@
 import * as fc from 'fast-check'
 import { describe, test } from 'vitest'
-import type { OracleSettings } from '../oracle/oracle'
+import type { OracleSettings } from '../oracle/settings'
 import { runInLockstep } from './lockstep'
-import { anyBucket, anyWindow, exactBucket, tieredBucket } from './policies'
-import { CHARGES_ONLY, type Schedule, schedules } from './schedules'
+import {
+  anyBucket,
+  anySlidingWindow,
+  anyWindow,
+  concurrency,
+  escalating,
+  evenBucket,
+  exactBucket,
+  exactLeakyBucket,
+  exactSlidingWindow,
+  newKeyBucket,
+  newKeyWindow,
+  slidingLog,
+  strictWindow,
+  tieredBucket,
+  tieredLeakyBucket,
+} from './policies'
+import {
+  allSchedules,
+  CHARGES_ONLY,
+  LEASING_OPS,
+  type Schedule,
+  schedules,
+  WITHOUT_RESERVATIONS,
+} from './schedules'
 import { seeded } from './seed'
 
 function agrees(
@@ -19,22 +42,74 @@ function agrees(
 
 describe('every field of every answer is the oracle’s', () => {
   test('token buckets on the exact grid', () => {
-    agrees(exactBucket, schedules(), 1500)
+    agrees(exactBucket, allSchedules(), 1500)
   })
 
   test('token buckets of any rate', () => {
-    agrees(anyBucket, schedules(), 1500)
+    agrees(anyBucket, allSchedules(), 1500)
   })
 
   test('token buckets with tiers', () => {
     agrees(tieredBucket, schedules({ ops: [...CHARGES_ONLY, 'refund', 'penalize', 'reset'] }), 1500)
   })
 
-  test('token buckets with tiers and blocks', () => {
-    agrees(tieredBucket, schedules(), 1000)
+  test('token buckets with tiers, blocks and reservations', () => {
+    agrees(tieredBucket, allSchedules(), 1000)
+  })
+
+  test('token buckets that begin with less', () => {
+    agrees(newKeyBucket, allSchedules(), 1000)
+  })
+
+  test('token buckets that spread calls', () => {
+    agrees(evenBucket, allSchedules(), 1000)
   })
 
   test('fixed windows', () => {
-    agrees(anyWindow, schedules(), 1500)
+    agrees(anyWindow, schedules({ ops: WITHOUT_RESERVATIONS }), 1500)
+  })
+
+  test('fixed windows that begin with another limit, and spread calls', () => {
+    agrees(newKeyWindow, allSchedules(), 1000)
+  })
+
+  test('sliding windows', () => {
+    agrees(exactSlidingWindow, allSchedules(), 1500)
+  })
+
+  test('sliding windows of any limit, short ones too', () => {
+    agrees(anySlidingWindow, allSchedules({ calm: true }), 1500)
+  })
+
+  test('sliding logs', () => {
+    agrees(slidingLog, allSchedules(), 1500)
+  })
+
+  test('strict windows', () => {
+    agrees(strictWindow, allSchedules(), 1500)
+  })
+
+  test('leaky buckets on the exact grid', () => {
+    agrees(exactLeakyBucket, allSchedules(), 1000)
+  })
+
+  test('leaky buckets of any rate, with tiers', () => {
+    agrees(tieredLeakyBucket, allSchedules(), 1000)
+  })
+
+  test('concurrency and its leases', () => {
+    agrees(concurrency, schedules({ ops: LEASING_OPS }), 1500)
+  })
+})
+
+describe('repeat offenders are blocked as the oracle says', () => {
+  test.each([
+    ['token buckets', exactBucket],
+    ['fixed windows that begin with another limit', newKeyWindow],
+    ['sliding windows', exactSlidingWindow],
+    ['sliding logs', slidingLog],
+    ['strict windows', strictWindow],
+  ])('%s', (_, policies) => {
+    agrees(escalating(policies), allSchedules(), 500)
   })
 })

@@ -1,6 +1,7 @@
 import type { Decision } from '../../lib/index'
 import type { Expected, Range } from '../oracle/expected'
-import { Oracle, type OracleSettings } from '../oracle/oracle'
+import { Oracle, type OracleLease, type OracleReservation } from '../oracle/oracle'
+import type { OracleSettings } from '../oracle/settings'
 import { Driver, type Event, shownEvent } from './driver'
 import type { Schedule } from './schedules'
 
@@ -14,6 +15,8 @@ class Lockstep {
   readonly #oracle: Oracle
   readonly #settings: OracleSettings
   readonly #trace: string[] = []
+  readonly #leases = new Map<number, OracleLease>()
+  readonly #reservations = new Map<number, OracleReservation>()
 
   constructor(policy: OracleSettings, { startUs, readingUs }: Schedule) {
     this.#settings = policy
@@ -28,7 +31,10 @@ class Lockstep {
         this.#consume(event)
         break
       case 'allow':
-        this.#flag(event.answer, this.#oracle.consume(atMs, key, event.tokens, tier, event.answer).allowed)
+        this.#flag(
+          event.answer,
+          this.#oracle.consume(atMs, key, event.tokens, tier, event.answer, true).allowed,
+        )
         break
       case 'many':
         this.#many(event)
@@ -51,6 +57,32 @@ class Lockstep {
       case 'set-policy':
         this.#oracle.setPolicy({ ...this.#settings, ...event.policy })
         break
+      case 'partial':
+        this.#decision(event.answer, this.#oracle.consumePartial(atMs, key, event.tokens, tier, event.answer))
+        break
+      default:
+        this.#checkHolding(event)
+    }
+  }
+
+  /** What makes, or ends, a lease or a reservation. */
+  #checkHolding(event: Extract<Event, { id: number }>): void {
+    const { atMs, key, tier, id } = event
+    if (event.op === 'acquire') {
+      const { expected, lease } = this.#oracle.acquire(atMs, key, event.tokens, tier)
+      this.#leases.set(id, lease)
+      this.#decision(event.answer, expected)
+    } else if (event.op === 'release') {
+      const lease = this.#leases.get(id) as OracleLease
+      this.#flag(event.answer, this.#oracle.release(atMs, lease, event.answer))
+    } else if (event.op === 'reserve') {
+      const { tokens, ttlMs, maxDebt, answer } = event
+      const made = this.#oracle.reserve(atMs, key, tokens, ttlMs, maxDebt, tier, answer.allowed)
+      this.#reservations.set(id, made.reservation)
+      this.#decision(answer, made.expected)
+    } else {
+      const reservation = this.#reservations.get(id) as OracleReservation
+      this.#number('uncharged', event.answer, this.#oracle.settle(atMs, reservation, event.tokens))
     }
   }
 
@@ -66,6 +98,7 @@ class Lockstep {
       this.#flag(allowed, expected.allowed)
       this.#number(`remaining[${index}]`, answer.remaining[index], expected.remaining)
       this.#retry(answer.retryAfterMs[index], expected)
+      this.#ms(`delayMs[${index}]`, answer.delayMs[index], expected.delayUs)
       if (allowed) allowedCount++
     }
     if (answer.allowedCount !== allowedCount) this.#fail(`allowedCount should be ${allowedCount}`)
@@ -92,6 +125,8 @@ class Lockstep {
     this.#number('remaining', decision.remaining, expected.remaining)
     this.#retry(decision.retryAfterMs, expected)
     this.#ms('resetAfterMs', decision.resetAfterMs, expected.resetAfterUs)
+    this.#ms('delayMs', decision.delayMs, expected.delayUs)
+    if (decision.consumed !== Number(expected.consumed)) this.#fail(`consumed should be ${expected.consumed}`)
   }
 
   #retry(retryAfterMs: number | undefined, { retryAfterUs }: Expected): void {

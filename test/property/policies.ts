@@ -1,13 +1,16 @@
 import * as fc from 'fast-check'
-import type { OracleSettings, TierSettings } from '../oracle/oracle'
+import type { OracleSettings, TierSettings } from '../oracle/settings'
 
 const TWO_31 = 2 ** 31
 const MAX_TOKENS = Number.MAX_SAFE_INTEGER
 const DAY_US = 86_400_000_000
 const YEAR_US = 365 * DAY_US
 
-/** The longest that a bucket here takes to fill: after 100 years and more, that still fits the engine's 146 years. */
-const LONGEST_FILL_US = 40 * YEAR_US
+/**
+ * The longest that a bucket here takes to fill: after 100 years and more, that still fits the engine's 146 years, twice if
+ * it is as deep in debt as it can be.
+ */
+const LONGEST_FILL_US = 20 * YEAR_US
 /** From here on a window must be of whole milliseconds: a double holds no microseconds beside so many of them. */
 const LONGEST_BROKEN_WINDOW_MS = 2 ** 30
 const MOST_TOKENS_PER_US = 1000
@@ -48,7 +51,7 @@ const someRate = fc
   })
   .filter(isHeldByDouble)
 
-function isHeldByDouble({ windowMs }: { windowMs: number }): boolean {
+function isHeldByDouble({ windowMs = 0 }: { windowMs?: number | undefined }): boolean {
   return windowMs <= LONGEST_BROKEN_WINDOW_MS || Number.isInteger(windowMs)
 }
 
@@ -105,3 +108,115 @@ export const anyWindow: fc.Arbitrary<OracleSettings> = fc
       tiers['paid'] = { limit: clamp(tier, 1, Math.min(Math.round(rate.windowMs * 1e6), MAX_TOKENS)) }
     return { algorithm: 'fixed-window', ...rate, align, tiers }
   })
+
+/** Windows that end on the very microsecond. */
+const exactWindow: fc.Arbitrary<OracleSettings> = fc
+  .record({
+    limit: fc.oneof(fc.integer({ min: 1, max: 50 }), logUniform(1, 2 ** 16 - 1)),
+    windowUs: someWindowUs,
+    align: fc.constantFrom('first-request' as const, 'epoch' as const),
+  })
+  .map(({ limit, windowUs, align }) => ({
+    algorithm: 'fixed-window' as const,
+    limit: Math.min(limit, windowUs * MOST_TOKENS_PER_US),
+    windowMs: windowUs / 1000,
+    align,
+  }))
+  .filter(isHeldByDouble)
+
+const someMemory = fc.record(
+  {
+    rememberMs: fc.oneof(
+      fc.constantFrom(1, 1000, 60_000),
+      logUniform(1, DAY_US).map((us) => us / 1000),
+    ),
+  },
+  { requiredKeys: [] },
+)
+
+/** Keys that begin with less than others, or with more, and calls that are spread. */
+export const newKeyBucket: fc.Arbitrary<OracleSettings> = fc
+  .tuple(exactBucket, fc.double({ min: 0, max: 1, noNaN: true }), someMemory, fc.boolean())
+  .map(([policy, share, memory, evenly]) => {
+    const initial = Math.max(1, Math.round((policy.burst ?? policy.limit) * share))
+    return { ...policy, initial, ...memory, evenly }
+  })
+
+export const newKeyWindow: fc.Arbitrary<OracleSettings> = fc
+  .tuple(
+    exactWindow,
+    fc.oneof(fc.integer({ min: 1, max: 50 }), logUniform(1, 2 ** 16 - 1)),
+    someMemory,
+    fc.boolean(),
+  )
+  .map(([policy, wanted, memory, evenly]) => {
+    const initial = Math.min(wanted, (policy.windowMs ?? 0) * 1000 * MOST_TOKENS_PER_US)
+    return { ...policy, initial, ...memory, evenly }
+  })
+
+export const evenBucket: fc.Arbitrary<OracleSettings> = fc
+  .oneof(anyBucket, exactBucket)
+  .map((policy) => ({ ...policy, evenly: true }))
+
+/** Limits up to `mostLimit`, for two or three policies that share a window. */
+function sharedWindow(
+  algorithm: OracleSettings['algorithm'],
+  mostLimit: number,
+): fc.Arbitrary<OracleSettings & { windowMs: number }> {
+  const someLimit = fc.oneof(
+    fc.integer({ min: 1, max: Math.min(mostLimit, 50) }),
+    logUniform(1, mostLimit),
+    fc.constant(mostLimit),
+  )
+  return fc
+    .record({ limit: someLimit, windowUs: someWindowUs, paid: fc.option(someLimit, { nil: undefined }) })
+    .map(({ limit, windowUs, paid }) => {
+      const most = windowUs * MOST_TOKENS_PER_US
+      const tiers: Record<string, TierSettings> =
+        paid === undefined ? {} : { paid: { limit: Math.min(paid, most) } }
+      return { algorithm, limit: Math.min(limit, most), windowMs: windowUs / 1000, tiers }
+    })
+    .filter(isHeldByDouble)
+}
+
+/** Where the count of the window before is exact, and the number of the window never wraps. */
+export const exactSlidingWindow = sharedWindow('sliding-window', 2 ** 19 - 1).filter(
+  ({ windowMs }) => windowMs >= 1000,
+)
+export const anySlidingWindow = sharedWindow('sliding-window', 2 ** 32)
+export const slidingLog = sharedWindow('sliding-log', 64)
+export const strictWindow = sharedWindow('strict-window', 2 ** 31)
+
+export const concurrency: fc.Arbitrary<OracleSettings> = sharedWindow('concurrency', 2 ** 31).map(
+  ({ windowMs, ...policy }) => ({ ...policy, holdMs: Math.max(windowMs, 0.01) }),
+)
+
+/** @param buckets whose burst becomes the queue and the one that is let out */
+function leakyOf(buckets: fc.Arbitrary<OracleSettings>): fc.Arbitrary<OracleSettings> {
+  return buckets
+    .filter(({ burst = 0 }) => burst > 1)
+    .map(({ limit, windowMs, burst = 2 }) => ({
+      algorithm: 'leaky-bucket',
+      limit,
+      windowMs,
+      queue: burst - 1,
+    }))
+}
+
+export const exactLeakyBucket = leakyOf(exactBucket)
+export const tieredLeakyBucket = fc
+  .tuple(leakyOf(anyBucket), leakyOf(anyBucket))
+  .map(([base, { limit, windowMs, queue }]) => ({
+    ...base,
+    tiers: { paid: { limit, ...(windowMs && { windowMs }), ...(queue && { queue }) } },
+  }))
+
+const someBlockMs = fc.oneof(fc.constantFrom(1, 1000, 60_000, 3_600_000), logUniform(1, 1e9))
+
+/** The same, with blocks for repeat offenders. */
+export function escalating(policies: fc.Arbitrary<OracleSettings>): fc.Arbitrary<OracleSettings> {
+  const blockMs = fc.array(someBlockMs, { minLength: 1, maxLength: 8 })
+  return fc
+    .tuple(policies, blockMs, someBlockMs)
+    .map(([policy, steps, forgetMs]) => ({ ...policy, escalate: { blockMs: steps, forgetMs } }))
+}

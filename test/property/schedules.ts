@@ -1,5 +1,5 @@
 import * as fc from 'fast-check'
-import type { TierSettings } from '../oracle/oracle'
+import type { TierSettings } from '../oracle/settings'
 import { logUniform } from './policies'
 
 /** How the clock moves before a step. Relative to the engine's last answer where it says so. */
@@ -14,13 +14,17 @@ export type Cost =
   | { kind: 'exactly'; tokens: number }
 
 export type Op =
-  | { op: 'consume' | 'allow' | 'many'; cost: Cost }
+  | { op: 'consume' | 'allow' | 'many' | 'partial' | 'acquire'; cost: Cost }
   | { op: 'peek' }
   | { op: 'reset' }
   | { op: 'refund'; cost: Cost; agoUs: number }
   | { op: 'penalize'; cost: Cost }
   | { op: 'block'; us: number }
   | { op: 'set-policy'; policy: TierSettings }
+  | { op: 'reserve'; cost: Cost; ttlUs: number; maxDebt: number | undefined }
+  /** `which` counts from the oldest reservation, or lease, that is still open, modulo their number. */
+  | { op: 'settle'; cost: Cost; which: number }
+  | { op: 'release'; which: number }
 
 export interface Step {
   move: Move
@@ -70,9 +74,23 @@ const agoUs = fc.oneof(fc.constant(0), fc.constantFrom(1, 1000, 1e6), logUniform
 const blockUs = fc.oneof(fc.constantFrom(0, 1, 1000, 1500), logUniform(1, 24 * HOUR_US))
 
 const charge: fc.Arbitrary<Op> = fc.record({
-  op: fc.constantFrom('consume', 'consume', 'allow', 'many'),
+  op: fc.constantFrom('consume', 'consume', 'consume', 'allow', 'many', 'partial'),
   cost,
 })
+const which = fc.integer({ min: 0, max: 3 })
+const estimate: fc.Arbitrary<Op> = fc.oneof(
+  fc.record({
+    op: fc.constant('reserve'),
+    cost,
+    ttlUs: fc.oneof(fc.constantFrom(0, 1000, 1e6), logUniform(1, HOUR_US)),
+    maxDebt: fc.constantFrom(undefined, undefined, 0, 1, 1_000_000),
+  }),
+  fc.record({ op: fc.constant('settle'), cost, which }),
+)
+const lease: fc.Arbitrary<Op> = fc.oneof(
+  fc.record({ op: fc.constant('acquire'), cost }),
+  fc.record({ op: fc.constant('release'), which }),
+)
 const look: fc.Arbitrary<Op> = fc.constant({ op: 'peek' })
 const correct: fc.Arbitrary<Op> = fc.oneof(
   fc.record({ op: fc.constant('refund'), cost, agoUs }),
@@ -84,23 +102,46 @@ const stop: fc.Arbitrary<Op> = fc.oneof(
 )
 
 export interface ScheduleOptions {
-  /** Operations that the schedule may have. Default: all. */
+  /** Operations that the schedule may have. Default: all but those of leases. */
   ops?: readonly Op['op'][]
   maxSteps?: number
+  /** Whether nobody stays away for hours. Default: some do, for a century too. */
+  calm?: boolean
+  /** Whether the clock is never set back. */
+  steady?: boolean
 }
 
-export const CHARGES_ONLY = ['consume', 'allow', 'many', 'peek'] as const
+export const CHARGES_ONLY = ['consume', 'allow', 'many', 'partial', 'peek'] as const
+const COMMON_OPS = [...CHARGES_ONLY, 'reset', 'refund', 'penalize', 'block'] as const
+/** Where settling has open answers that nothing tells. */
+export const WITHOUT_RESERVATIONS = COMMON_OPS
+const RESERVING_OPS = [...COMMON_OPS, 'reserve', 'settle'] as const
+export const LEASING_OPS = [...COMMON_OPS, 'acquire', 'release'] as const
 
-export function schedules({ ops, maxSteps = 40 }: ScheduleOptions = {}): fc.Arbitrary<Schedule> {
-  const op = fc.oneof(
-    { weight: 8, arbitrary: charge },
-    { weight: 2, arbitrary: look },
-    { weight: 2, arbitrary: correct },
-    { weight: 1, arbitrary: stop },
-  )
+/** Schedules of every operation that is not about leases. */
+export function allSchedules(options: ScheduleOptions = {}): fc.Arbitrary<Schedule> {
+  return fc.oneof(schedules({ ...options, ops: COMMON_OPS }), schedules({ ...options, steady: true }))
+}
+
+export function schedules({
+  ops = RESERVING_OPS,
+  maxSteps = 40,
+  calm = false,
+  steady = false,
+}: ScheduleOptions = {}): fc.Arbitrary<Schedule> {
+  const op = fc
+    .oneof(
+      { weight: 8, arbitrary: charge },
+      { weight: 2, arbitrary: look },
+      { weight: 2, arbitrary: correct },
+      { weight: 1, arbitrary: stop },
+      { weight: ops.includes('acquire') ? 8 : 0, arbitrary: lease },
+      { weight: ops.includes('reserve') ? 3 : 0, arbitrary: estimate },
+    )
+    .filter((candidate) => ops.includes(candidate.op))
   const step = fc.record({
-    move,
-    op: ops === undefined ? op : op.filter((candidate) => ops.includes(candidate.op)),
+    move: move.filter((candidate) => (!calm || isShort(candidate)) && (!steady || !isBack(candidate))),
+    op,
     key: fc.constantFrom('a', 'a', 'b'),
     tier: fc.integer({ min: 0, max: 2 }),
   })
@@ -113,4 +154,12 @@ export function schedules({ ops, maxSteps = 40 }: ScheduleOptions = {}): fc.Arbi
     readingUs: fc.constantFrom(1 as const, 1 as const, 1000 as const),
     steps: fc.array(step, { minLength: 1, maxLength: maxSteps, size: 'max' }),
   })
+}
+
+function isBack(candidate: Move): boolean {
+  return candidate.kind === 'by' && candidate.us < 0
+}
+
+function isShort(candidate: Move): boolean {
+  return candidate.kind !== 'century' && !(candidate.kind === 'by' && candidate.us > HOUR_US)
 }

@@ -1,0 +1,241 @@
+import { rangeError, shown, typeError } from '../errors/errors'
+import type { NativeSet } from '../native/engine'
+import type { Key } from '../native/key'
+import { loadNative } from '../native/load'
+import { checkObject } from '../policy/options'
+import type { WaitOptions } from '../waiting/wait-options'
+import { type Decision, REASONS, type Reason } from './decision'
+import { LimiterView, partsOf } from './view'
+import { attempted, queueIdOf, Waiting } from './waiting'
+
+/** One limit of a set, under a name. */
+export interface LimitSetMember {
+  /** How decisions call it. Default: its place in the set, from '0'. */
+  name?: string
+  /** A limiter, or a tier of one. Each member must be of another limiter. */
+  limiter: LimiterView
+}
+
+/** The answer of a set: that of the member which says most, with all of them beside it. */
+export interface SetDecision extends Decision {
+  /** The member that refused; of several the one with the longest `retryAfterMs`. Absent if the call was admitted. */
+  readonly limitedBy?: string
+  /**
+   * What each member says, by name. Of a call that was refused, those that would have admitted it say so (`allowed`), and
+   * have spent nothing (`consumed` 0).
+   */
+  readonly decisions: Readonly<Record<string, Decision>>
+}
+
+/** One key for all members, or one for each, in their order. */
+export type SetKeys = Key | readonly Key[]
+/** One cost for all members, or one for each, in their order. */
+export type SetCosts = number | readonly number[]
+
+const MIN_MEMBERS = 2
+const MAX_MEMBERS = 8
+const FIELDS = 6
+
+/**
+ * Several limits as one: a call is admitted if all admit it, and then spends from all of them; else it spends nowhere. For
+ * limits per second and per day, or per user, per route and in all. However many threads and processes race, no call ever
+ * sees, or leaves, half of another one.
+ *
+ * @example
+ * const limits = new LimitSet([
+ *   { name: 'user', limiter: new Limiter({ limit: 10, windowMs: 1000 }) },
+ *   { name: 'all', limiter: new Limiter({ limit: 1000, windowMs: 1000, maxKeys: 1 }) },
+ * ])
+ * const decision = limits.consume([userId, 'all'])
+ * if (!decision.allowed) console.log(decision.limitedBy, decision.retryAfterMs)
+ */
+export class LimitSet {
+  /** In the order of the members. */
+  readonly names: readonly string[]
+  readonly #members: readonly LimiterView[]
+  readonly #native: NativeSet
+  readonly #readClocks: readonly (() => void)[]
+  readonly #waiting: Waiting
+
+  /**
+   * @param members 2 to 8 limiters (or tiers), with or without names
+   * @throws TypeError ERR_SLUICE_OPTION_TYPE, ERR_SLUICE_OPTION_UNKNOWN; RangeError ERR_SLUICE_OPTION_RANGE if they are too
+   * few or too many, two have one name, or two are of one limiter; TypeError ERR_SLUICE_CLOSED
+   */
+  constructor(members: readonly (LimiterView | LimitSetMember)[]) {
+    const checked = checkMembers(members)
+    const parts = checked.map(({ limiter }) => partsOf(limiter))
+    this.names = checked.map(({ name }) => name)
+    this.#members = checked.map(({ limiter }) => limiter)
+    this.#native = loadNative().openSet(parts.map(({ native }) => native.seat))
+    this.#readClocks = [...new Set(parts.flatMap(({ readClock }) => readClock ?? []))]
+    this.#waiting = new Waiting((parts[0] as (typeof parts)[0]).waiting.clock, MAX_WAITERS)
+  }
+
+  /**
+   * Spends the cost (default 1) from all members if all have it. The fastest call.
+   * @returns whether it was admitted; if not, nothing was spent anywhere
+   * @throws as the operations of a limiter, and TypeError ERR_SLUICE_ARGUMENT_TYPE, RangeError ERR_SLUICE_ARGUMENT_RANGE if
+   * there are not as many keys or costs as members; nothing is charged then
+   */
+  allow(keys: SetKeys, costs?: SetCosts): boolean {
+    if (!Array.isArray(keys) && typeof costs !== 'object') {
+      this.#read()
+      return this.#native.allow(keys, costs)
+    }
+    const flat = this.#flat(keys, costs)
+    this.#read()
+    return this.#native.allow(...flat)
+  }
+
+  /** `allow`, and says what is left of each. */
+  consume(keys: SetKeys, costs?: SetCosts): SetDecision {
+    const flat = this.#flat(keys, costs)
+    this.#read()
+    return this.#decision(this.#native.consume(...flat), flat)
+  }
+
+  /** What `consume` would answer now. Spends nothing. */
+  peek(keys: SetKeys, costs?: SetCosts): SetDecision {
+    const flat = this.#flat(keys, costs)
+    this.#read()
+    return this.#decision(this.#native.peek(...flat), undefined)
+  }
+
+  /** Gives back to all members, one after the other, what a call cost; as `refund` of a limiter. */
+  refund(keys: SetKeys, costs?: SetCosts, chargedAgoMs?: number): void {
+    const flat = this.#flat(keys, costs)
+    this.#members.forEach((member, i) => {
+      member.refund(flat[2 * i] as Key, (flat[2 * i + 1] as number | undefined) ?? 1, chargedAgoMs)
+    })
+    this.#waiting.wake(queueKeyOf(flat))
+  }
+
+  /**
+   * Waits until all members admit the call; as `wait` of a limiter. Those who wait for the same keys on this object are
+   * served in the order in which they came.
+   */
+  async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
+    const flat = this.#flat(keys, costs)
+    const attempt = () => attempted(this.consume(keys, costs), true)
+    return this.#waiting.room.wait(queueIdOf(queueKeyOf(flat)), attempt, options) as Promise<SetDecision>
+  }
+
+  #read(): void {
+    for (const read of this.#readClocks) read()
+  }
+
+  /** Key and cost of each member in turn. */
+  #flat(keys: SetKeys, costs: SetCosts | undefined): (Key | number | undefined)[] {
+    const count = this.names.length
+    const flat: (Key | number | undefined)[] = new Array(2 * count)
+    const eachKey = Array.isArray(keys) ? checkCount('keys', keys, count) : undefined
+    const eachCost = Array.isArray(costs) ? checkCount('costs', costs, count) : undefined
+    for (let i = 0; i < count; i++) {
+      flat[2 * i] = eachKey === undefined ? (keys as Key) : (eachKey[i] as Key)
+      flat[2 * i + 1] = eachCost === undefined ? (costs as number | undefined) : (eachCost[i] as number)
+    }
+    return flat
+  }
+
+  /** @param charged what was charged if the call was admitted; nothing if it only looked */
+  #decision(allowed: boolean, charged: readonly unknown[] | undefined): SetDecision {
+    const decisions: Record<string, Decision> = Object.create(null)
+    let spokesman = 0
+    this.names.forEach((name, i) => {
+      const cost = (charged?.[2 * i + 1] as number | undefined) ?? 1
+      decisions[name] = this.#memberDecision(i, allowed && charged !== undefined ? cost : 0)
+      if (saysMore(decisions[name], decisions[this.names[spokesman] as string] as Decision)) spokesman = i
+    })
+    const name = this.names[spokesman] as string
+    const decision = { ...(decisions[name] as Decision), decisions }
+    if (!allowed) return { ...decision, limitedBy: name }
+    const delayMs = Math.max(...Object.values(decisions).map((member) => member.delayMs))
+    return { ...decision, delayMs }
+  }
+
+  #memberDecision(index: number, consumed: number): Decision {
+    const from = index * FIELDS
+    const results = this.#native.results
+    const outcome = results[from] as number
+    return {
+      allowed: outcome === 0,
+      limit: results[from + 4] as number,
+      remaining: results[from + 1] as number,
+      retryAfterMs: results[from + 2] as number,
+      resetAfterMs: results[from + 3] as number,
+      consumed,
+      delayMs: results[from + 5] as number,
+      reason: REASONS[outcome] as Reason,
+      source: 'local',
+    }
+  }
+}
+
+const MAX_WAITERS = 10_000
+
+/** A refusal more than an admission, then the longer wait; among admissions what leaves less. */
+function saysMore(a: Decision, b: Decision): boolean {
+  if (a.allowed !== b.allowed) return !a.allowed
+  return a.allowed ? a.remaining < b.remaining : a.retryAfterMs > b.retryAfterMs
+}
+
+function queueKeyOf(flat: readonly unknown[]): string {
+  return flat
+    .filter((_, i) => i % 2 === 0)
+    .map((key) => {
+      const id = String(queueIdOf(key as Key))
+      return `${typeof key}${id.length}:${id}`
+    })
+    .join()
+}
+
+function checkMembers(value: unknown): Required<LimitSetMember>[] {
+  if (!Array.isArray(value)) {
+    throw typeError('ERR_SLUICE_OPTION_TYPE', `the limits of a set must be an array; got ${shown(value)}`)
+  }
+  if (value.length < MIN_MEMBERS || value.length > MAX_MEMBERS) {
+    throw rangeError(
+      'ERR_SLUICE_OPTION_RANGE',
+      `a set must have ${MIN_MEMBERS} to ${MAX_MEMBERS} limits; got ${value.length}`,
+    )
+  }
+  const members = Array.from(value, checkMember)
+  const seen = new Set<string>()
+  for (const { name } of members) {
+    if (seen.has(name)) {
+      throw rangeError(
+        'ERR_SLUICE_OPTION_RANGE',
+        `two limits of a set have the name ${shown(name)}; give each its own`,
+      )
+    }
+    seen.add(name)
+  }
+  return members
+}
+
+function checkMember(value: unknown, index: number): Required<LimitSetMember> {
+  if (value instanceof LimiterView) return { name: `${index}`, limiter: value }
+  const { name = `${index}`, limiter } = checkObject(`limit ${index} of the set`, value, ['name', 'limiter'])
+  if (typeof name !== 'string') {
+    throw typeError(
+      'ERR_SLUICE_OPTION_TYPE',
+      `the name of limit ${index} must be a string; got ${shown(name)}`,
+    )
+  }
+  if (!(limiter instanceof LimiterView)) {
+    throw typeError(
+      'ERR_SLUICE_OPTION_TYPE',
+      `limit ${index} of the set must be a Limiter, a tier, or { name, limiter }; got ${shown(limiter)}`,
+    )
+  }
+  return { name, limiter }
+}
+
+function checkCount<T>(name: string, values: readonly T[], count: number): readonly T[] {
+  if (values.length === count) return values
+  throw rangeError(
+    'ERR_SLUICE_ARGUMENT_RANGE',
+    `${name} must be one for all limits of the set, or ${count}, one for each; got ${values.length}`,
+  )
+}
