@@ -81,25 +81,25 @@ export class LimitSet {
   allow(keys: SetKeys, costs?: SetCosts): boolean {
     if (!Array.isArray(keys) && typeof costs !== 'object') {
       this.#read()
-      return this.#native.allow(keys, costs)
+      return costs === undefined ? this.#native.allow(keys) : this.#native.allow(keys, costs)
     }
     const flat = this.#flat(keys, costs)
     this.#read()
-    return this.#native.allow(...flat)
+    return this.#native.allowEach(...flat)
   }
 
   /** `allow`, and says what is left of each. */
   consume(keys: SetKeys, costs?: SetCosts): SetDecision {
     const flat = this.#flat(keys, costs)
     this.#read()
-    return this.#decision(this.#native.consume(...flat), flat)
+    return this.#decision(this.#native.consumeEach(...flat), flat)
   }
 
   /** What `consume` would answer now. Spends nothing. */
   peek(keys: SetKeys, costs?: SetCosts): SetDecision {
     const flat = this.#flat(keys, costs)
     this.#read()
-    return this.#decision(this.#native.peek(...flat), undefined)
+    return this.#decision(this.#native.peekEach(...flat), undefined)
   }
 
   /** Gives back to all members, one after the other, what a call cost; as `refund` of a limiter. */

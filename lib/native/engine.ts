@@ -87,13 +87,14 @@ export interface NativeView {
   readonly seat: unknown
 }
 
-/** Each function takes key and cost of each member in turn; or one key and one cost for all. */
+/** The functions take one key and one cost for all members; or those of each in turn. */
 export interface NativeSet {
   /** Of the last `consume` or `peek`, for each member: outcome, remaining, retryAfterMs, resetAfterMs, limit, delayMs. */
   readonly results: Float64Array
-  allow(...keysAndCosts: readonly unknown[]): boolean
-  consume(...keysAndCosts: readonly unknown[]): boolean
-  peek(...keysAndCosts: readonly unknown[]): boolean
+  allow(key: unknown, cost?: unknown): boolean
+  allowEach(...keysAndCosts: readonly unknown[]): boolean
+  consumeEach(...keysAndCosts: readonly unknown[]): boolean
+  peekEach(...keysAndCosts: readonly unknown[]): boolean
 }
 
 /** Writes results from index `from` on; returns how many were admitted. */

@@ -13,7 +13,7 @@ constexpr std::size_t kMaxMembers = 8;
 
 struct SetBinding {
   std::vector<std::unique_ptr<BoundSeat>> seats;
-  std::vector<bool> hashesLikeFirst;  // for each: one digest serves both
+  bool hashesAlike = true;  // one digest serves all
   std::optional<LimitSet> set;
   double* results = nullptr;
   Pinned pinnedResults;
@@ -22,7 +22,9 @@ struct SetBinding {
   std::array<Decision, kMaxMembers> decisions{};
 };
 
-// Every function takes key and cost of each member in turn; or of all, if it is called with one of each.
+// `kArguments` is 2 for key and cost of all members, or more for those of each in turn. Each one asked for
+// costs.
+template <std::size_t kArguments>
 class SetCall {
  public:
   SetCall(napi_env env, napi_callback_info info) : env_(env) {
@@ -34,26 +36,14 @@ class SetCall {
   // Points the seats at the keys. False, and something thrown, if anything is not as it should be; then
   // nothing has been charged anywhere.
   bool aim(bool atOnce) {
-    const auto& seats = binding_->seats;
-    for (const auto& seat : seats) {
-      if (!seat->isOpen()) return throwClosed(env_), false;
-    }
     const std::uint64_t coarseNs = atOnce ? SystemClock::coarseNs() : 0;
-    return count_ > 2 ? aimEach(coarseNs) : aimAll(coarseNs);
+    return kArguments > 2 ? aimEach(coarseNs) : aimAll(coarseNs);
   }
 
   // Whether the call is admitted.
   bool allow() { return binding_->set->allow(binding_->outcomes.data()); }
   bool charge() { return binding_->set->charge(binding_->outcomes.data(), binding_->decisions.data()); }
   bool peek() { return binding_->set->peek(binding_->outcomes.data(), binding_->decisions.data()); }
-
-  // All count what all admitted; else those that refused count it.
-  void count(bool admitted) const {
-    for (std::size_t i = 0; i < binding_->seats.size(); ++i) {
-      const Outcome outcome = binding_->outcomes[i];
-      if (admitted || outcome != Outcome::kAllowed) binding_->seats[i]->count(outcome);
-    }
-  }
 
   void handOver() const {
     for (std::size_t i = 0; i < binding_->seats.size(); ++i)
@@ -77,11 +67,13 @@ class SetCall {
     KeyBytes key;
     std::uint64_t cost;
     const auto& seats = binding_->seats;
-    if (!seats.front()->keys().view(env_, arguments_[0], &key) || !costAt(1, &cost)) return false;
-    const Digest first = seats.front()->hash(key);
-    for (std::size_t i = 0; i < seats.size(); ++i) {
-      const Digest digest = binding_->hashesLikeFirst[i] ? first : seats[i]->hash(key);
-      if (!seats[i]->aim(env_, digest, cost, coarseNs)) return false;
+    BoundSeat& first = *seats.front();
+    if (!first.isOpen()) return throwClosed(env_), false;
+    if (!first.keys().view(env_, arguments_[0], &key) || !costAt(1, &cost)) return false;
+    const Digest digest = first.hash(key);
+    for (const auto& seat : seats) {
+      if (!seat->isOpen()) return throwClosed(env_), false;
+      if (!seat->aim(env_, binding_->hashesAlike ? digest : seat->hash(key), cost, coarseNs)) return false;
     }
     return true;
   }
@@ -91,6 +83,7 @@ class SetCall {
       BoundSeat& seat = *binding_->seats[i];
       KeyBytes key;
       std::uint64_t cost;
+      if (!seat.isOpen()) return throwClosed(env_), false;
       if (!seat.keys().view(env_, arguments_[2 * i], &key) || !costAt(2 * i + 1, &cost)) return false;
       if (!seat.aim(env_, seat.hash(key), cost, coarseNs)) return false;
     }
@@ -98,33 +91,33 @@ class SetCall {
   }
 
   napi_env env_;
-  std::size_t count_ = 2 * kMaxMembers;
-  napi_value arguments_[2 * kMaxMembers];
+  std::size_t count_ = kArguments;
+  napi_value arguments_[kArguments];
   SetBinding* binding_;
 };
 
-// allow(key, cost) or allow(key1, cost1, key2, cost2, ...): boolean
+// allow(key, cost), allowEach(key1, cost1, key2, cost2, ...): boolean
+template <std::size_t kArguments>
 napi_value allow(napi_env env, napi_callback_info info) {
-  SetCall call(env, info);
+  SetCall<kArguments> call(env, info);
   if (!call.aim(true)) return nullptr;
-  const bool admitted = call.allow();
-  call.count(admitted);
-  return call.toBoolean(admitted);
+  return call.toBoolean(call.allow());
 }
 
-// consume(likewise): boolean; the numbers are in the results
+// consumeEach(likewise): boolean; the numbers are in the results
+template <std::size_t kArguments>
 napi_value consume(napi_env env, napi_callback_info info) {
-  SetCall call(env, info);
+  SetCall<kArguments> call(env, info);
   if (!call.aim(false)) return nullptr;
   const bool admitted = call.charge();
-  call.count(admitted);
   call.handOver();
   return call.toBoolean(admitted);
 }
 
-// peek(likewise): boolean; the numbers are in the results
+// peekEach(likewise): boolean; the numbers are in the results
+template <std::size_t kArguments>
 napi_value peek(napi_env env, napi_callback_info info) {
-  SetCall call(env, info);
+  SetCall<kArguments> call(env, info);
   if (!call.aim(false)) return nullptr;
   const bool admitted = call.peek();
   call.handOver();
@@ -170,7 +163,7 @@ napi_value openSet(napi_env env, napi_callback_info info) {
   std::vector<Seat*> inOrder;
   for (const auto& seat : binding->seats) {
     inOrder.push_back(&seat->seat());
-    binding->hashesLikeFirst.push_back(seat->seed() == binding->seats.front()->seed());
+    binding->hashesAlike = binding->hashesAlike && seat->seed() == binding->seats.front()->seed();
   }
   binding->set = LimitSet::of(std::move(inOrder));
   if (!binding->set) {
@@ -184,10 +177,13 @@ napi_value openSet(napi_env env, napi_callback_info info) {
   binding->results = makeNumbers(env, binding->seats.size() * kSetNumbers, &results);
   if (binding->results == nullptr || !binding->pinnedResults.pin(env, results)) return nullptr;
   if (napi_create_object(env, &functions) != napi_ok) return nullptr;
+  const auto add = [&](const char* name, napi_callback callback) {
+    return addFunction(env, functions, name, callback, binding);
+  };
+  constexpr std::size_t kEach = 2 * kMaxMembers;
   const bool complete = napi_set_named_property(env, functions, "results", results) == napi_ok &&
-                        addFunction(env, functions, "allow", allow, binding) &&
-                        addFunction(env, functions, "consume", consume, binding) &&
-                        addFunction(env, functions, "peek", peek, binding);
+                        add("allow", allow<2>) && add("allowEach", allow<kEach>) &&
+                        add("consumeEach", consume<kEach>) && add("peekEach", peek<kEach>);
   return complete ? functions : nullptr;
 }
 

@@ -20,7 +20,6 @@ class BoundSeat {
   // is wanted, and yes means now; 0 if more is. False, and ERR_SLUICE_CLOCK thrown, if the user's clock
   // fails. REQUIRES isOpen().
   virtual bool aim(napi_env env, const Digest& digest, std::uint64_t cost, std::uint64_t coarseNs) = 0;
-  virtual void count(Outcome outcome) = 0;
   // Writes kSetNumbers numbers.
   virtual void handOver(const Decision& decision, double* numbers) = 0;
 };
@@ -58,8 +57,6 @@ class ViewSeat final : public BoundSeat {
     seat_.aim(path, view_->policy, nowNs, cost, nullptr, coarseNs != 0);
     return true;
   }
-
-  void count(Outcome outcome) override { view_->attachment->count(outcome); }
 
   void handOver(const Decision& decision, double* numbers) override {
     const Clock& clock = view_->attachment->clock;

@@ -36,6 +36,7 @@ class Hold {
 
   // False if it cannot be had now (kBusy).
   bool held() const { return guard_.held(); }
+  bool isPresent() const { return slot_ != nullptr && !isNew_; }
   const Entry& entry() const { return entry_; }
 
   // Runs `operation(Entry) -> Step`, and changes nothing yet. May be called again, to judge anew.

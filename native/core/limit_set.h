@@ -21,13 +21,14 @@ class Seat {
  public:
   virtual ~Seat() = default;
 
-  // Whether nobody else can change anything in its table now.
-  virtual bool isAlone() const = 0;
-  // What a charge comes to, as far as that can be told without holding the key and knowing the exact time.
+  // What a charge comes to, if nobody else can change anything in its table now, and as far as that can be
+  // told without knowing the exact time.
   virtual Verdict::Kind glance() = 0;
-  // Charges what was glanced at. False, and nothing done, if it has changed since.
+  // Charges what was glanced at, and counts the call. False, and nothing done, if it has changed since.
   virtual bool spend() = 0;
   virtual void unspend() = 0;
+  // Counts the call, as one that was admitted or refused here.
+  virtual void count(bool admitted) = 0;
 
   // The place of its table among all tables; of two users of one table the same.
   virtual std::uint64_t order() const = 0;
@@ -70,16 +71,19 @@ class LimitSeat : public Seat {
     isCommitted_ = false;
   }
 
-  bool isAlone() const override { return Region::isAlone(table_.region()); }
-
   Verdict::Kind glance() override {
-    if (frame_ == nullptr) return Verdict::Kind::kUnsure;
+    if (frame_ == nullptr || !Region::isAlone(table_.region())) return Verdict::Kind::kUnsure;
     const Verdict::Kind verdict = table_.glance(
         path_, [&](const sluice::Entry& entry) { return verdictOn(entry); }, &glance_);
     const bool punishes = verdict == Verdict::Kind::kRefuse && table_.escalation().steps != 0;
     return punishes ? Verdict::Kind::kUnsure : verdict;
   }
-  bool spend() override { return table_.change(glance_); }
+  bool spend() override {
+    if (!table_.change(glance_)) return false;
+    table_.count(true);
+    return true;
+  }
+  void count(bool admitted) override { table_.count(admitted); }
   void unspend() override {
     nowNs_ = later_.read(later_.clock);
     applyTo(request(), [&](const Entry& entry, std::uint64_t nowNs) {
@@ -148,6 +152,7 @@ class LimitSeat : public Seat {
   // Whether the frame suffices. It does only for entries that are there, so no time is needed to find them a
   // place.
   bool judgeWithin() {
+    if (!hold_->isPresent()) return false;
     const Verdict verdict = verdictOn({hold_->entry().payload, hold_->entry().meta});
     if (verdict.kind == Verdict::Kind::kUnsure) return false;
     const bool admits = verdict.kind == Verdict::Kind::kAdmit;
@@ -201,8 +206,8 @@ class LimitSet {
   // Charges what the seats aim at, all or nothing. Whether it was admitted. The outcomes are in order of the
   // seats, and so are the decisions. If one key cannot be had now, all outcomes are kBusy.
   bool charge(Outcome* outcomes, Decision* decisions) { return run(outcomes, decisions, true); }
-  // The same without decisions. Of a call that was refused, the outcome of one that refused it is there; the
-  // others may say kAllowed all the same.
+  // The same without decisions, and faster where nobody else uses the tables. Of a call that was refused, the
+  // outcome of one that refused it is there; the others may say kAllowed all the same.
   bool allow(Outcome* outcomes) {
     const auto admitted = allowAlone(outcomes);
     return admitted ? *admitted : run(outcomes, nullptr, true);
@@ -222,10 +227,11 @@ class LimitSet {
     const std::size_t count = seats_.size();
     for (std::size_t i = 0; i < count; ++i) {
       outcomes[i] = Outcome::kAllowed;
-      const Verdict::Kind verdict = seats_[i]->isAlone() ? seats_[i]->glance() : Verdict::Kind::kUnsure;
+      const Verdict::Kind verdict = seats_[i]->glance();
       if (verdict == Verdict::Kind::kUnsure) return std::nullopt;
       if (verdict == Verdict::Kind::kAdmit) continue;
       outcomes[i] = Outcome::kLimited;
+      seats_[i]->count(false);
       return false;
     }
     for (std::size_t i = 0; i < count; ++i) {
@@ -250,7 +256,9 @@ class LimitSet {
     for (std::size_t i = 0; decisions != nullptr && i < seats_.size(); ++i)
       decisions[i] = seats_[i]->describe();
     for (Seat* seat : seats_) seat->letGo();
-    if (!admitted && spends) punish(outcomes, decisions);
+    if (!spends) return admitted;
+    if (!admitted) punish(outcomes, decisions);
+    count(outcomes, admitted);
     return admitted;
   }
 
@@ -261,6 +269,13 @@ class LimitSet {
       admitted = admitted && outcomes[i] == Outcome::kAllowed;
     }
     return admitted;
+  }
+
+  // All count what all admitted; else those that refused count it.
+  void count(const Outcome* outcomes, bool admitted) {
+    for (std::size_t i = 0; i < seats_.size(); ++i) {
+      if (admitted || outcomes[i] != Outcome::kAllowed) seats_[i]->count(admitted);
+    }
   }
 
   void punish(Outcome* outcomes, Decision* decisions) {
