@@ -1,4 +1,4 @@
-import type { Decision, Reason } from '../index'
+import type { Algorithm, Decision, Reason } from '../index'
 import type { CliIo } from './command'
 import { type FlagSpec, flagHelp, HELP_FLAG, parseFlags, UsageError } from './flags'
 import { INTEGER_FLAG, KEY_HELP, keyOf, kindHint, positionalsOf } from './key-arguments'
@@ -24,6 +24,17 @@ ${KEY_HELP}
 `
 
 const POLICY_NOTE = "This is under the limiter's own policy; a tier or with() may answer otherwise."
+
+/** What has happened when nothing counts any more. */
+const LATER: Readonly<Record<Algorithm, string>> = {
+  'token-bucket': 'full again',
+  'fixed-window': 'a new window',
+  'sliding-window': 'nothing counts any more',
+  'sliding-log': 'nothing counts any more',
+  'strict-window': 'nothing counts any more',
+  'leaky-bucket': 'the queue is empty',
+  concurrency: 'all that is held has lapsed',
+}
 
 const OTHER_REASONS: Partial<Record<Reason, string>> = {
   'table-full': 'no room is left for a new key; raise maxKeys',
@@ -99,20 +110,26 @@ function processTable({ processes }: RegionFacts): string[] {
   return columns([['    pid', 'limiters', 'admitted', 'denied'], ...rows], 0)
 }
 
-function answerLines({ policy }: RegionFacts, answer: KeyAnswer): string[] {
-  const { key, reason, limit, remaining, retryAfterMs, resetAfterMs } = answer
+function answerLines({ policy: { algorithm } }: RegionFacts, answer: KeyAnswer): string[] {
+  const { key, reason, limit, remaining, retryAfterMs, resetAfterMs, delayMs } = answer
   const it = `key ${keyText(key)}`
   const left = `${numberText(remaining)} of ${numberText(limit)} left`
   const wait = waitText(retryAfterMs)
-  const until = waitText(resetAfterMs)
-  const later = policy.algorithm === 'token-bucket' ? `full again in ${until}` : `a new window in ${until}`
+  const later = `${LATER[algorithm]} in ${waitText(resetAfterMs)}`
   if (reason === 'ok' && resetAfterMs === 0) {
     return [`${it} would be ADMITTED now: it has spent nothing that still counts; ${left}${kindHint(key)}`]
   }
-  if (reason === 'ok') return [`${it} would be ADMITTED now: ${left}; ${later}`]
+  if (reason === 'ok') {
+    const held = delayMs > 0 ? `, to go out in ${waitText(delayMs)}` : ''
+    return [`${it} would be ADMITTED now${held}: ${left}; ${later}`]
+  }
   if (reason === 'limited') {
     const rest = resetAfterMs === retryAfterMs ? '' : `; ${later}`
-    return [`${it} would be DENIED now: ${left}. Admitted again in ${wait}, if nobody spends before${rest}`]
+    const again =
+      algorithm === 'concurrency'
+        ? `when one is released, or in ${wait}`
+        : `in ${wait}, if nobody spends before`
+    return [`${it} would be DENIED now: ${left}. Admitted again ${again}${rest}`]
   }
   if (reason === 'blocked') {
     return [`${it} would be DENIED now: it is BLOCKED for another ${wait}. \`sluice reset\` lifts that`]

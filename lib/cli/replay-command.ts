@@ -14,8 +14,17 @@ import {
   wholeNumber,
 } from './flags'
 
-const ALGORITHMS = ['token-bucket', 'fixed-window'] as const
+const ALGORITHMS = [
+  'token-bucket',
+  'fixed-window',
+  'sliding-window',
+  'sliding-log',
+  'strict-window',
+  'leaky-bucket',
+] as const
 const ALIGNMENTS = ['first-request', 'epoch'] as const
+/** The flags that only one algorithm has. */
+const OWNERS = { burst: 'token-bucket', align: 'fixed-window', queue: 'leaky-bucket' }
 const DEFAULT_LIMIT = 100
 const DEFAULT_WINDOW = '60s'
 const DEFAULT_TOP = 10
@@ -23,7 +32,11 @@ const MAX_TOP = 1_000_000
 const DEFAULT_COLUMNS = 80
 
 const FLAGS: readonly FlagSpec[] = [
-  { name: 'algorithm', value: 'NAME', help: 'token-bucket (default) or fixed-window' },
+  {
+    name: 'algorithm',
+    value: 'NAME',
+    help: 'token-bucket (default), fixed-window, sliding-window,\nsliding-log, strict-window, leaky-bucket',
+  },
   { name: 'limit', value: 'N', help: `requests per window and key (default ${DEFAULT_LIMIT})` },
   {
     name: 'window',
@@ -31,6 +44,11 @@ const FLAGS: readonly FlagSpec[] = [
     help: `length of the window: 500ms, 60s, 1m, 1h, 1d (default ${DEFAULT_WINDOW})`,
   },
   { name: 'burst', value: 'N', help: 'token-bucket: requests at once after a rest (default: the limit)' },
+  {
+    name: 'queue',
+    value: 'N',
+    help: 'leaky-bucket: requests that may wait their turn (default: the limit)',
+  },
   {
     name: 'align',
     value: 'WHERE',
@@ -99,17 +117,24 @@ function replayRequest(values: ReadonlyMap<string, string>, positionals: string[
 }
 
 function policyOf(values: ReadonlyMap<string, string>): ReplayPolicy {
+  if (values.get('algorithm') === 'concurrency') {
+    throw new UsageError(
+      '--algorithm concurrency cannot be replayed: a log does not say when requests began and ended',
+    )
+  }
   const algorithm = oneOf('algorithm', values.get('algorithm') ?? 'token-bucket', ALGORITHMS)
+  for (const [flag, owner] of Object.entries(OWNERS)) {
+    if (values.has(flag) && owner !== algorithm)
+      throw new UsageError(`--${flag} is for --algorithm ${owner} only`)
+  }
   const limit = count('limit', values.get('limit') ?? `${DEFAULT_LIMIT}`)
   const windowMs = duration('window', values.get('window') ?? DEFAULT_WINDOW)
-  const burst = values.get('burst')
-  const align = values.get('align')
-  if (algorithm === 'token-bucket') {
-    if (align !== undefined) throw new UsageError('--align is for --algorithm fixed-window only')
-    return { algorithm, limit, windowMs, burst: burst === undefined ? limit : count('burst', burst) }
-  }
-  if (burst !== undefined) throw new UsageError('--burst is for --algorithm token-bucket only')
-  return { algorithm, limit, windowMs, align: oneOf('align', align ?? 'first-request', ALIGNMENTS) }
+  const ownCount = (flag: string) => count(flag, values.get(flag) ?? `${limit}`)
+  if (algorithm === 'token-bucket') return { algorithm, limit, windowMs, burst: ownCount('burst') }
+  if (algorithm === 'leaky-bucket') return { algorithm, limit, windowMs, queue: ownCount('queue') }
+  if (algorithm !== 'fixed-window') return { algorithm, limit, windowMs }
+  const align = oneOf('align', values.get('align') ?? 'first-request', ALIGNMENTS)
+  return { algorithm, limit, windowMs, align }
 }
 
 function count(flag: string, text: string): number {

@@ -45,6 +45,7 @@ export class Core {
     this.#readClock = clock.read
     this.waiting = new Waiting(clock.waiting, maxWaiters)
     this.sharedName = sharedName
+    if (sharedName !== undefined) this.waiting.expectOthers()
     this.algorithm = ALGORITHMS[(native.facts[0] as number) - 1] as Algorithm
     this.tiers = new Map(
       [...tiersFor(this)].map(([name, policy]) => {
@@ -81,13 +82,13 @@ export class Core {
     const engine = loadNative()
     const native =
       sluice === 'machine' ? engine.attachShared(id, clock.cell, asTool) : engine.attachHandle(id, clock.cell)
-    return closingOnError(
-      native,
-      () =>
-        new Core(native, clock, maxWaiters, sluice === 'machine' ? id : undefined, (core) =>
-          tiersOf(options['tiers'] ?? tiers, (variant, where) => core.vary(variant, where)),
-        ),
-    )
+    return closingOnError(native, () => {
+      const core = new Core(native, clock, maxWaiters, sluice === 'machine' ? id : undefined, (attached) =>
+        tiersOf(options['tiers'] ?? tiers, (variant, where) => attached.vary(variant, where)),
+      )
+      core.waiting.expectOthers()
+      return core
+    })
   }
 
   /** A new limiter with what another one has dumped. */
@@ -161,6 +162,7 @@ export class Core {
   }
 
   handle(): LimiterHandle {
+    this.waiting.expectOthers()
     const tiers = Object.fromEntries(
       [...this.tiers].map(([name, { policy }]) => [
         name,

@@ -6,7 +6,7 @@ import { checkObject } from '../policy/options'
 import type { WaitOptions } from '../waiting/wait-options'
 import { type Decision, REASONS, type Reason } from './decision'
 import { LimiterView, partsOf } from './view'
-import { attempted, queueIdOf, Waiting } from './waiting'
+import { attempted, kept, POLL_MS, queueIdOf, Waiting } from './waiting'
 
 /** One limit of a set, under a name. */
 export interface LimitSetMember {
@@ -56,6 +56,9 @@ export class LimitSet {
   readonly #native: NativeSet
   readonly #readClocks: readonly (() => void)[]
   readonly #waiting: Waiting
+  readonly #memberRooms: readonly Waiting[]
+  /** How often those who wait look for places that others have given back. */
+  readonly #pollMs: number | undefined
 
   /**
    * @param members 2 to 8 limiters (or tiers), with or without names
@@ -69,7 +72,13 @@ export class LimitSet {
     this.#members = checked.map(({ limiter }) => limiter)
     this.#native = loadNative().openSet(parts.map(({ native }) => native.seat))
     this.#readClocks = [...new Set(parts.flatMap(({ readClock }) => readClock ?? []))]
-    this.#waiting = new Waiting((parts[0] as (typeof parts)[0]).waiting.clock, MAX_WAITERS)
+    const rooms = parts.map(({ waiting }) => waiting)
+    this.#waiting = new Waiting(
+      (rooms[0] as Waiting).clock,
+      Math.min(...rooms.map(({ maxWaiters }) => maxWaiters)),
+    )
+    this.#memberRooms = rooms
+    this.#pollMs = parts.some(({ algorithm }) => algorithm === 'concurrency') ? POLL_MS : undefined
   }
 
   /**
@@ -113,12 +122,22 @@ export class LimitSet {
 
   /**
    * Waits until all members admit the call; as `wait` of a limiter. Those who wait for the same keys on this object are
-   * served in the order in which they came.
+   * served in the order in which they came; those who have only some keys in common do not queue behind each other. What
+   * the set's `refund` gives back for the same keys is noticed at once, a place of a member that is `concurrency` within
+   * 10 ms, and what else others give back when the wait known so far is over. The time is that of the first member's clock, and as
+   * many can wait as the least `maxWaiters` of the members.
    */
   async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
-    const flat = this.#flat(keys, costs)
-    const attempt = () => attempted(this.consume(keys, costs), true)
-    return this.#waiting.room.wait(queueIdOf(queueKeyOf(flat)), attempt, options) as Promise<SetDecision>
+    const flat = this.#flat(keys, costs).map((value) => kept(value as Key))
+    for (const room of this.#memberRooms) room.tell(this.#waiting)
+    const attempt = () => {
+      this.#read()
+      const decision = this.#decision(this.#native.consume(...flat), flat)
+      const { limitedBy } = decision
+      const cost = limitedBy === undefined ? undefined : flat[2 * this.names.indexOf(limitedBy) + 1]
+      return attempted(decision, cost as number | undefined, this.#pollMs)
+    }
+    return this.#waiting.room.wait(queueKeyOf(flat), attempt, options) as Promise<SetDecision>
   }
 
   #read(): void {
@@ -171,8 +190,6 @@ export class LimitSet {
     }
   }
 }
-
-const MAX_WAITERS = 10_000
 
 /** A refusal more than an admission, then the longer wait; among admissions what leaves less. */
 function saysMore(a: Decision, b: Decision): boolean {

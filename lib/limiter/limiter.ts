@@ -121,6 +121,7 @@ export class Limiter extends LimiterView {
   setPolicy(policy: PolicyVariant): void {
     this.#checkOpen()
     this.#core.setPolicy(policy)
+    this.#core.waiting.wakeAll()
   }
 
   /** The tier of that name. @throws RangeError ERR_SLUICE_TIER_UNKNOWN with the nearest valid name */

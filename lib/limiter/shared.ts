@@ -1,6 +1,6 @@
 import { rangeError } from '../errors/errors'
 import type { NativeLimiter } from '../native/engine'
-import { ALGORITHMS, TRAITS } from '../policy/algorithms'
+import { ALGORITHMS, type Algorithm, TRAITS } from '../policy/algorithms'
 import { policyFromNumbers, policyNumbers } from '../policy/policy'
 import { ALIGNMENTS, type Settings, type SharedOptions } from './options'
 
@@ -41,7 +41,7 @@ export function differsInPolicy(
 }
 
 function differencesOf(native: NativeLimiter, settings: Settings): Difference[] {
-  const [algorithmId, maxKeys, tableWindowNs, alignToEpoch, maxLimit, , forgetMs, ...blockMs] =
+  const [algorithmId, maxKeys, , alignToEpoch, maxLimit, , forgetMs, ...blockMs] =
     native.facts as unknown as number[]
   const algorithm = ALGORITHMS[(algorithmId as number) - 1] ?? 'unknown'
   const all: Difference[] = [
@@ -62,29 +62,34 @@ function differencesOf(native: NativeLimiter, settings: Settings): Difference[] 
       isPolicy: false,
     })
   }
-  all.push(...policyDifferences(native, settings, maxLimit as number, tableWindowNs as number))
+  all.push(...policyDifferences(native, algorithm as Algorithm, settings, maxLimit as number))
   return all.filter(({ has, asked }) => has !== asked)
 }
 
+/** Of the options that both algorithms have. */
 function policyDifferences(
   native: NativeLimiter,
+  found: Algorithm,
   { algorithm, policy }: Settings,
   maxLimit: number,
-  tableWindowNs: number,
 ): Difference[] {
-  const has = policyFromNumbers(algorithm, native.policy()) as unknown as Record<string, Value>
+  if (!ALGORITHMS.includes(found)) return []
+  const has = policyFromNumbers(found, native.policy()) as unknown as Record<string, Value>
   const asked = policyFromNumbers(
     algorithm,
     Float64Array.from(policyNumbers(policy)),
   ) as unknown as typeof has
-  const { options, sharesWindow } = TRAITS[algorithm]
-  const isWindow = (name: string) => name === 'windowMs' || name === 'holdMs'
-  return options.map((name) => ({
-    name,
-    has: isWindow(name) && sharesWindow ? tableWindowNs / 1e6 : (has[name] ?? 'unset'),
-    asked: asked[name] ?? 'unset',
-    isPolicy: (name !== 'limit' || policy.limit <= maxLimit) && !(isWindow(name) && sharesWindow),
-  }))
+  const isFixed = (name: string) =>
+    (TRAITS[algorithm].sharesWindow && (name === 'windowMs' || name === 'holdMs')) ||
+    (name === 'limit' && policy.limit > maxLimit)
+  return TRAITS[algorithm].options
+    .filter((name) => TRAITS[found].options.includes(name))
+    .map((name) => ({
+      name,
+      has: has[name] ?? 'unset',
+      asked: asked[name] ?? 'unset',
+      isPolicy: !isFixed(name),
+    }))
 }
 
 function escalationText(forgetMs: number, blockMs: readonly number[]): string {

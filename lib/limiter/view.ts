@@ -8,7 +8,7 @@ import { type BatchOptions, BatchResult, consumeMany } from './batch'
 import { type Decision, decisionOf } from './decision'
 import { Lease } from './lease'
 import { checkReservation, checkTokens, Reservation, type ReserveOptions } from './reservation'
-import { attempted, queueIdOf, type Waiting } from './waiting'
+import { attempted, kept, LONGEST_DELAY_MS, POLL_MS, queueIdOf, type Waiting } from './waiting'
 
 /** @internal What a view needs of the limiter it looks into. */
 export interface ViewParts {
@@ -126,27 +126,47 @@ export class LimiterView {
   /**
    * Waits until the key has `cost` tokens (an integer from 0; default 1), and spends them. First come, first served, for
    * each key, among those who wait on this limiter object: only the first of them tries, so a large cost is not overtaken
-   * by small ones. (Who calls `allow` or `consume` does not queue, nor do other threads and processes.) A leaky bucket, or
-   * a policy that spreads calls (`evenly`), resolves when the call may go out.
+   * by small ones. (Who calls `allow` or `consume` does not queue, nor do other threads and processes.) A try that is
+   * refused counts neither in `stats().denied` nor as an offence for `escalate`. What is given back on this limiter object,
+   * or a change of its policy, is noticed at once; what others give back, when the wait known so far is over.
+   *
+   * Of a leaky bucket, or a policy that spreads calls (`evenly`), the promise resolves when the call may go out: `delayMs`
+   * of the decision is 0, the rest as it was when the call was booked. It is booked as soon as there is room for it, and
+   * then its time is fixed: higher priorities do not overtake it any more, and if the signal aborts, or the limiter is
+   * closed, the promise rejects but what was booked stays spent. A call that would go out after `maxWaitMs` is not booked.
    *
    * Never throws. Rejects with what the operations throw; RangeError `ERR_SLUICE_TOO_COSTLY` if the cost is above the
    * capacity, `ERR_SLUICE_WAIT_TIMEOUT` after `maxWaitMs`, or as soon as it is known that it would take longer,
    * `ERR_SLUICE_QUEUE_FULL` if `maxWaiters` wait; TypeError `ERR_SLUICE_CLOSED`; the signal's reason; RangeError
-   * `ERR_SLUICE_UNSUPPORTED` if the algorithm is `concurrency` (see `waitForLease`); what is said of options elsewhere.
+   * `ERR_SLUICE_UNSUPPORTED` if the algorithm is `concurrency` (see `waitForLease`); TypeError ERR_SLUICE_OPTION_TYPE,
+   * ERR_SLUICE_OPTION_UNKNOWN, RangeError ERR_SLUICE_OPTION_RANGE for options.
    */
   wait(key: Key, cost?: number, options?: WaitOptions): Promise<Decision> {
-    const { native, waiting } = this.#parts
+    const { native, results, readClock, waiting } = this.#parts
     if (native.acquire !== undefined)
       return Promise.reject(unsupported('wait', 'waitForLease', 'concurrency'))
-    return waiting.room.wait(queueIdOf(key), () => attempted(this.consume(key, cost), false), options)
+    const own = kept(key)
+    const attempt = (leftMs: number) => {
+      readClock?.()
+      const outcome = native.attempt(own, cost, Math.min(leftMs, LONGEST_DELAY_MS))
+      return attempted(decisionOf(outcome, results), cost)
+    }
+    return waiting.room.wait(queueIdOf(own), attempt, options)
   }
 
-  /** Waits until the key has `cost` places free, and takes them: `wait` for `concurrency`. Rejects as `wait`. */
+  /**
+   * Waits until the key has `cost` places free, and takes them: `wait` for `concurrency`. Rejects as `wait`, but never
+   * before `maxWaitMs` is over because of the time: a lease may be released at any moment. One that is released on this
+   * limiter object, or lapses, is noticed at once; of others, if there may be any (it is `shared`, was attached to, or gave
+   * its `handle` away), within 10 ms.
+   */
   waitForLease(key: Key, cost?: number, options?: WaitOptions): Promise<Lease> {
     const { native, waiting, algorithm } = this.#parts
     if (native.acquire === undefined) return Promise.reject(unsupported('waitForLease', 'wait', algorithm))
-    const attempt = () => attempted(this.acquire(key, cost), true)
-    return waiting.room.wait(queueIdOf(key), attempt, options) as Promise<Lease>
+    const own = kept(key)
+    const attempt = () =>
+      attempted(this.acquire(own, cost), cost, waiting.hasOthers ? POLL_MS : Number.POSITIVE_INFINITY)
+    return waiting.room.wait(queueIdOf(own), attempt, options) as Promise<Lease>
   }
 
   /**

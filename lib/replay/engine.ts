@@ -1,5 +1,6 @@
 import { Limiter, ManualClock } from '../index'
-import type { ReplayEngine, ReplayPolicy } from './report'
+import type { DecidingLimiter } from './replay-records'
+import type { Delays, ReplayEngine, ReplayPolicy } from './report'
 
 const MIN_KEYS = 1024
 
@@ -11,7 +12,7 @@ export function openEngine(policy: ReplayPolicy, keys: number, startMs: number):
   const clock = new ManualClock(startMs)
   const limiter = new Limiter({ ...policy, maxKeys: Math.max(MIN_KEYS, keys * 2), clock })
   return {
-    limiter,
+    ...(policy.algorithm === 'leaky-bucket' ? pacing(limiter) : { limiter }),
     clock,
     finish() {
       const { evictedLive, refusedFull } = limiter.stats()
@@ -23,4 +24,16 @@ export function openEngine(policy: ReplayPolicy, keys: number, startMs: number):
       }
     },
   }
+}
+
+/** Admits who may go out later too, and notes by how much. */
+function pacing(limiter: Limiter): { limiter: DecidingLimiter; delays: Delays } {
+  const delays = { delayed: 0, longestDelayMs: 0 }
+  const allow = (key: string) => {
+    const { allowed, delayMs } = limiter.consume(key)
+    if (delayMs > 0) delays.delayed++
+    if (delayMs > delays.longestDelayMs) delays.longestDelayMs = delayMs
+    return allowed
+  }
+  return { limiter: { allow }, delays }
 }

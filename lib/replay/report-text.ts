@@ -68,6 +68,7 @@ function summary(report: ReplayReport): string[] {
   lines.push(
     `requests  ${limitedText({ total: requests.total, limited: requests.denied, limitedRatio: requests.deniedRatio })}`,
   )
+  if (requests.delayed !== undefined) lines.push(delaysText(requests.delayed, requests.longestDelayMs ?? 0))
   lines.push(`clients   ${limitedText(report.clients)}`)
   if (policy.key === 'path') lines.push(`paths     ${limitedText(report.keys)}`)
   if (policy.key === 'ip+path') lines.push(`pairs     ${limitedText(report.keys)}`)
@@ -76,9 +77,18 @@ function summary(report: ReplayReport): string[] {
 
 function policyText(policy: ReplayReport['policy']): string {
   const rate = `${policy.algorithm}, ${number(policy.limit)} per ${windowText(policy.windowMs)}`
-  const detail =
-    policy.algorithm === 'token-bucket' ? `burst ${number(policy.burst)}` : `align ${policy.align}`
-  return `${rate}, ${detail}, key ${policy.key}`
+  return `${rate}${detailText(policy)}, key ${policy.key}`
+}
+
+function detailText(policy: ReplayReport['policy']): string {
+  if (policy.algorithm === 'token-bucket') return `, burst ${number(policy.burst)}`
+  if (policy.algorithm === 'leaky-bucket') return `, queue ${number(policy.queue)}`
+  return policy.algorithm === 'fixed-window' ? `, align ${policy.align}` : ''
+}
+
+function delaysText(delayed: number, longestMs: number): string {
+  const longest = delayed === 0 ? '' : `, the longest by ${durationText(Math.ceil(longestMs))}`
+  return `delays    ${number(delayed)} of the others would have been held back${longest}`
 }
 
 /** The window in full, in the largest unit that divides it. */

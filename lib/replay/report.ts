@@ -7,12 +7,22 @@ import { type LimitedKey, Tally } from './tally'
 export type ReplayPolicy = { limit: number; windowMs: number } & (
   | { algorithm: 'token-bucket'; burst: number }
   | { algorithm: 'fixed-window'; align: 'first-request' | 'epoch' }
+  | { algorithm: 'leaky-bucket'; queue: number }
+  | { algorithm: 'sliding-window' | 'sliding-log' | 'strict-window' }
 )
+
+/** Admitted requests that had to wait for their turn. */
+export interface Delays {
+  delayed: number
+  longestDelayMs: number
+}
 
 /** A limiter in the log's own time. */
 export interface ReplayEngine {
   limiter: DecidingLimiter
   clock: SettableClock
+  /** What a policy that paces made of the admitted requests so far; absent of the others. */
+  delays?: Delays
   /** Throws if the limiter had to forget or refuse a key, which would make the result wrong. Frees the limiter. */
   finish(): void
 }
@@ -34,7 +44,7 @@ export interface ReplayReport {
   files: readonly string[]
   /** requests.total + malformed.total */
   lines: number
-  requests: { total: number; admitted: number; denied: number; deniedRatio: number }
+  requests: { total: number; admitted: number; denied: number; deniedRatio: number } & Partial<Delays>
   clients: LimitedCount
   keys: LimitedCount
   /** The first and the last request; null if there are no requests. */
@@ -60,19 +70,21 @@ export function replay(request: ReplayRequest, contents: LogContents, openEngine
   const head = { policy: { ...request.policy, key: request.key }, files: request.files, lines }
   const span = timeSpan(requests.timesMs)
   const histogram = span && new Histogram(span.fromMs, span.toMs)
+  let delays: Delays | undefined
   if (histogram) {
     const engine = openEngine(request.policy, requests.keys.length, span.fromMs)
     replayRecords(requests, engine.limiter, engine.clock, (index, _key, timeMs, allowed) => {
       tally.add(index, timeMs, allowed)
       histogram.add(timeMs, allowed)
     })
+    delays = engine.delays
     engine.finish()
   }
   const { length: total } = requests
   const { denied } = tally
   return {
     ...head,
-    requests: { total, admitted: total - denied, denied, deniedRatio: ratio(denied, total) },
+    requests: { total, admitted: total - denied, denied, deniedRatio: ratio(denied, total), ...delays },
     clients: limitedCount(requests.clients.length, tally.limitedClients()),
     keys: limitedCount(requests.keys.length, tally.limitedKeys()),
     time: span,

@@ -1,6 +1,6 @@
 import { IndexedHeap, NOWHERE } from './indexed-heap'
 import type { WaitSettings } from './wait-options'
-import { toUs } from './waiting-clock'
+import { floorUs } from './waiting-clock'
 
 /** What keys a queue: those that are equal to a `Map` wait in one. */
 export type QueueId = string | number | bigint
@@ -9,8 +9,8 @@ export type QueueId = string | number | bigint
 export interface Attempted<Answer> {
   /** Then it has spent what it wanted, and `answer` resolves the promise. */
   readonly admitted: boolean
-  /** It can never be admitted. */
-  readonly never?: boolean
+  /** For how long one that was admitted is to be held back; default 0. */
+  readonly delayMs?: number
   /** The wait after which it would be admitted if nobody else spends; `Infinity` where nobody knows. */
   readonly retryAfterMs: number
   /**
@@ -21,33 +21,45 @@ export interface Attempted<Answer> {
   readonly answer: Answer
 }
 
-/** Synchronous. What it throws rejects the promise. */
-export type Attempt<Answer> = () => Attempted<Answer>
+/**
+ * Synchronous. What it throws rejects the promise.
+ * @param leftMs for how long the promise may yet be pending, in whole µs. What would have to be held back for longer is to
+ * be refused, with the delay as `retryAfterMs`
+ */
+export type Attempt<Answer> = (leftMs: number) => Attempted<Answer>
 
 /** One promise that is not settled. */
 export class Waiter<Answer> {
   /** When it tries next: only the head of a queue does. */
   tryAtUs = Number.POSITIVE_INFINITY
   readonly deadlineUs: number
+  /** Of one that was admitted, and is held back: it is in no queue any more. */
+  held: { readonly answer: Answer; readonly untilUs: number } | undefined
+  isSettled = false
   placeInQueue = NOWHERE
   placeInTimer = NOWHERE
 
   constructor(
     readonly queue: KeyQueue<Answer>,
-    /** Rises with each one who comes. */
-    readonly order: number,
+    /** Rises with each one who comes, or is held back. */
+    public order: number,
     readonly attempt: Attempt<Answer>,
     readonly settings: WaitSettings,
     sinceUs: number,
     readonly resolve: (answer: Answer) => void,
     readonly reject: (reason: unknown) => void,
   ) {
-    this.deadlineUs = sinceUs + toUs(settings.maxWaitMs)
+    this.deadlineUs = sinceUs + floorUs(settings.maxWaitMs)
   }
 
   /** When the clock is to see to it. */
   get atUs(): number {
-    return Math.min(this.tryAtUs, this.deadlineUs)
+    return this.held?.untilUs ?? Math.min(this.tryAtUs, this.deadlineUs)
+  }
+
+  /** For how long it can wait yet, in whole µs. */
+  leftMs(nowUs: number): number {
+    return Math.max(0, Math.floor(this.deadlineUs - nowUs)) / 1000
   }
 }
 

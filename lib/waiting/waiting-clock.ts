@@ -33,8 +33,19 @@ export function waitingClock(clock: ManualClock | ClockFunction | undefined): Wa
 export function toUs(ms: number): number {
   if (ms === Number.POSITIVE_INFINITY) return ms
   const us = ms * 1000
-  // Less what the product and the number itself may have been rounded up by, so that 0.07 ms are 70 µs.
-  return Math.ceil(us - Math.min(us * 2 ** -51, 0.0005))
+  return Math.ceil(us - roundedBy(us))
+}
+
+/** Milliseconds in whole µs, rounded down. */
+export function floorUs(ms: number): number {
+  if (ms === Number.POSITIVE_INFINITY) return ms
+  const us = ms * 1000
+  return Math.floor(us + roundedBy(us))
+}
+
+/** By how much the product and the number itself may have been rounded, so that 0.07 ms are 70 µs. */
+function roundedBy(us: number): number {
+  return Math.min(us * 2 ** -51, 0.0005)
 }
 
 // The timers and clocks of the language are looked up at each call, because tests replace them.

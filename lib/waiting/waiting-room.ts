@@ -2,7 +2,7 @@ import { rangeError, typeError } from '../errors/errors'
 import { AbortWatch } from './abort-watch'
 import { checkWaitOptions, type WaitOptions, type WaitSettings } from './wait-options'
 import { type Attempt, type Attempted, KeyQueue, type QueueId, Waiter } from './waiter'
-import { toUs, type WaitingClock } from './waiting-clock'
+import { floorUs, toUs, type WaitingClock } from './waiting-clock'
 import { WakeTimer } from './wake-timer'
 
 /** How often those who wait for something of which nobody knows the time try again. */
@@ -16,7 +16,8 @@ interface RoomParts {
 
 /**
  * Where those wait whom a limiter cannot admit yet: a queue for each key, of which only the head tries. So nobody is
- * overtaken, and who wants much is not starved by those who want little. One timer serves all.
+ * overtaken, and who wants much is not starved by those who want little. Who is admitted, but to be held back, has left
+ * the queue, so the next one tries. One timer serves all.
  */
 export class WaitingRoom<Answer> {
   readonly #maxWaiters: number
@@ -34,16 +35,17 @@ export class WaitingRoom<Answer> {
     this.#timer = new WakeTimer(clock, (untilUs) => this.#seeToDue(untilUs))
   }
 
-  /** How many wait. */
+  /** How many wait, those who are held back among them. */
   get size(): number {
     return this.#size
   }
 
   /**
-   * Resolves with the answer of the attempt that is admitted. Who would be the head of the queue tries at once.
+   * Resolves with the answer of the attempt that is admitted, when that is to be held back no longer. Who would be the
+   * head of the queue tries at once. Who gives up while held back has spent what it wanted all the same.
    * Never throws. Rejects with TypeError ERR_SLUICE_OPTION_TYPE, ERR_SLUICE_OPTION_UNKNOWN, ERR_SLUICE_CLOSED; RangeError
-   * ERR_SLUICE_OPTION_RANGE, ERR_SLUICE_QUEUE_FULL, ERR_SLUICE_WAIT_TIMEOUT, ERR_SLUICE_TOO_COSTLY, ERR_SLUICE_CLOCK; the
-   * signal's reason; or what the attempt throws.
+   * ERR_SLUICE_OPTION_RANGE, ERR_SLUICE_QUEUE_FULL, ERR_SLUICE_WAIT_TIMEOUT, ERR_SLUICE_CLOCK; the signal's reason; or what
+   * the attempt throws.
    */
   wait(queueId: QueueId, attempt: Attempt<Answer>, options?: WaitOptions): Promise<Answer> {
     try {
@@ -53,8 +55,11 @@ export class WaitingRoom<Answer> {
       if (head !== undefined && head.settings.priority >= settings.priority) {
         return this.#enter(queueId, attempt, settings, undefined)
       }
-      const attempted = attempt()
-      if (attempted.admitted) return Promise.resolve(attempted.answer)
+      // Where there is no room to be held back in, only what may go out now is admitted.
+      const attempted = attempt(
+        this.#size < this.#maxWaiters ? floorUs(settings.maxWaitMs) / 1000 : 0,
+      )
+      if (attempted.admitted && !isHeldBack(attempted)) return Promise.resolve(attempted.answer)
       return this.#enter(queueId, attempt, settings, attempted)
     } catch (error) {
       return Promise.reject(error)
@@ -94,7 +99,6 @@ export class WaitingRoom<Answer> {
     settings: WaitSettings,
     attempted: Attempted<Answer> | undefined,
   ): Promise<Answer> {
-    if (attempted?.never) throw tooCostly()
     // Again: the attempt may have read a user's clock, which may do anything.
     this.#checkStillWanted(settings)
     if (this.#size >= this.#maxWaiters) throw queueFull(this.#size)
@@ -103,7 +107,14 @@ export class WaitingRoom<Answer> {
     const { promise, resolve, reject } = withResolvers<Answer>()
     const waiter = new Waiter(queue, ++this.#lastOrder, attempt, settings, nowUs, resolve, reject)
     if (attempted === undefined && waiter.deadlineUs <= nowUs) throw waitedTooLong(settings)
-    this.#queueUp(waiter, attempted === undefined ? nowUs : this.#nextTryUs(waiter, attempted, nowUs))
+    const isAdmitted = attempted?.admitted === true
+    const tryAtUs = attempted === undefined || isAdmitted ? nowUs : this.#nextTryUs(waiter, attempted, nowUs)
+    // First, because whoever brought the signal may have it throw.
+    this.#signals.add(waiter)
+    this.#size++
+    if (isAdmitted) this.#holdBack(waiter, attempted, nowUs)
+    else this.#queueUp(waiter, tryAtUs)
+    this.#arm()
     return promise
   }
 
@@ -111,17 +122,21 @@ export class WaitingRoom<Answer> {
   #queueUp(waiter: Waiter<Answer>, tryAtUs: number): void {
     const { queue } = waiter
     const formerHead = queue.first
-    // First, because whoever brought the signal may have it throw.
-    this.#signals.add(waiter)
     if (formerHead === undefined) this.#queues.set(queue.id, queue)
     queue.put(waiter)
-    this.#size++
     if (queue.first === waiter) {
       if (formerHead !== undefined) this.#retryAt(formerHead, Number.POSITIVE_INFINITY)
       waiter.tryAtUs = tryAtUs
     }
     this.#timer.note(waiter)
-    this.#arm()
+  }
+
+  /** One that was admitted waits on, outside of its queue. */
+  #holdBack(waiter: Waiter<Answer>, { answer, delayMs = 0 }: Attempted<Answer>, nowUs: number): void {
+    this.#leaveQueue(waiter)
+    waiter.order = ++this.#lastOrder
+    waiter.held = { answer, untilUs: nowUs + toUs(delayMs) }
+    this.#timer.note(waiter)
   }
 
   /** Lets the head try, and whoever is the head then, until one is refused. */
@@ -138,20 +153,24 @@ export class WaitingRoom<Answer> {
     // Whatever becomes of it, the time that it waited for is over.
     this.#retryAt(waiter, Number.POSITIVE_INFINITY)
     try {
-      const attempted = waiter.attempt()
+      const attempted = waiter.attempt(this.#leftMs(waiter))
       if (!attempted.admitted) {
-        if (attempted.never) throw tooCostly()
         if (waiter.queue.first !== waiter) return true
         this.#retryAt(waiter, this.#nextTryUs(waiter, attempted, this.#clock.nowUs()))
         return false
       }
-      this.#leave(waiter)
-      waiter.resolve(attempted.answer)
+      if (!isHeldBack(attempted)) this.#resolve(waiter, attempted.answer)
+      else if (!waiter.isSettled) this.#holdBack(waiter, attempted, this.#clock.nowUs())
     } catch (error) {
-      this.#leave(waiter)
-      waiter.reject(error)
+      this.#reject(waiter, error)
     }
     return true
+  }
+
+  #leftMs(waiter: Waiter<Answer>): number {
+    return waiter.deadlineUs === Number.POSITIVE_INFINITY
+      ? Number.POSITIVE_INFINITY
+      : waiter.leftMs(this.#clock.nowUs())
   }
 
   /** When the head, which was refused, tries again. @throws RangeError ERR_SLUICE_WAIT_TIMEOUT if that is too late */
@@ -169,14 +188,30 @@ export class WaitingRoom<Answer> {
     this.#timer.note(waiter)
   }
 
+  #resolve(waiter: Waiter<Answer>, answer: Answer): void {
+    this.#leave(waiter)
+    waiter.resolve(answer)
+  }
+
+  #reject(waiter: Waiter<Answer>, reason: unknown): void {
+    this.#leave(waiter)
+    waiter.reject(reason)
+  }
+
   #leave(waiter: Waiter<Answer>): void {
+    if (waiter.isSettled) return
+    waiter.isSettled = true
+    this.#leaveQueue(waiter)
+    this.#timer.forget(waiter)
+    this.#signals.remove(waiter)
+    this.#size--
+  }
+
+  #leaveQueue(waiter: Waiter<Answer>): void {
     const { queue } = waiter
     if (!queue.has(waiter)) return
     queue.remove(waiter)
     if (queue.size === 0) this.#queues.delete(queue.id)
-    this.#timer.forget(waiter)
-    this.#signals.remove(waiter)
-    this.#size--
   }
 
   /** The timer rang. */
@@ -196,12 +231,13 @@ export class WaitingRoom<Answer> {
   }
 
   #seeTo(waiter: Waiter<Answer>): void {
+    if (waiter.held !== undefined) {
+      this.#resolve(waiter, waiter.held.answer)
+      return
+    }
     const { queue } = waiter
     const wasHead = queue.first === waiter
-    if (waiter.tryAtUs > waiter.deadlineUs) {
-      this.#leave(waiter)
-      waiter.reject(waitedTooLong(waiter.settings))
-    }
+    if (waiter.tryAtUs > waiter.deadlineUs) this.#reject(waiter, waitedTooLong(waiter.settings))
     if (wasHead) this.#serve(queue)
   }
 
@@ -209,8 +245,7 @@ export class WaitingRoom<Answer> {
     const headless = new Set<KeyQueue<Answer>>()
     for (const waiter of waiters) {
       if (waiter.queue.first === waiter) headless.add(waiter.queue)
-      this.#leave(waiter)
-      waiter.reject(reason)
+      this.#reject(waiter, reason)
     }
     // Only now, so that nobody tries whose signal has aborted too.
     for (const queue of headless) this.#serve(queue)
@@ -218,11 +253,9 @@ export class WaitingRoom<Answer> {
   }
 
   #rejectAll(reason: unknown): void {
-    const waiters = [...this.#queues.values()].flatMap((queue) => [...queue.items])
-    for (const waiter of waiters) {
-      this.#leave(waiter)
-      waiter.reject(reason)
-    }
+    const queued = [...this.#queues.values()].flatMap((queue) => [...queue.items])
+    const held = this.#timer.waiters.filter((waiter) => waiter.held !== undefined)
+    for (const waiter of [...held, ...queued]) this.#reject(waiter, reason)
     this.#timer.disarm()
   }
 
@@ -235,6 +268,10 @@ export class WaitingRoom<Answer> {
       this.#rejectAll(error)
     }
   }
+}
+
+function isHeldBack({ delayMs = 0 }: Attempted<unknown>): boolean {
+  return delayMs > 0
 }
 
 function withResolvers<T>(): {
@@ -257,10 +294,6 @@ function closed(): TypeError {
 
 function queueFull(waiting: number): RangeError {
   return rangeError('ERR_SLUICE_QUEUE_FULL', `${waiting} wait already; raise maxWaiters if more are to`)
-}
-
-function tooCostly(): RangeError {
-  return rangeError('ERR_SLUICE_TOO_COSTLY', 'the cost is more than the key can ever spend at once')
 }
 
 function waitedTooLong({ maxWaitMs }: WaitSettings): RangeError {

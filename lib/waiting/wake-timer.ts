@@ -19,6 +19,11 @@ export class WakeTimer<Answer> {
     return this.#heap.first
   }
 
+  /** All who have a time, in no order. */
+  get waiters(): readonly Waiter<Answer>[] {
+    return this.#heap.items
+  }
+
   /** Takes notice of the waiter's times, new or changed. */
   note(waiter: Waiter<Answer>): void {
     if (waiter.atUs === Number.POSITIVE_INFINITY) this.#heap.remove(waiter)
@@ -54,12 +59,20 @@ export class WakeTimer<Answer> {
 interface Timed {
   readonly atUs: number
   readonly tryAtUs: number
+  readonly held: unknown
   readonly order: number
 }
 
-/** At the same time, tries come before deadlines. */
+/** At the same time, those who were held back come before those who try, and these before deadlines. */
 function isDueBefore(a: Timed, b: Timed): boolean {
-  if (a.atUs !== b.atUs) return a.atUs < b.atUs
-  const aTries = a.tryAtUs === a.atUs
-  return aTries === (b.tryAtUs === b.atUs) ? a.order < b.order : aTries
+  const atUs = b.atUs
+  const ahead = a.atUs - atUs
+  if (ahead !== 0) return ahead < 0
+  const turn = turnOf(a, atUs) - turnOf(b, atUs)
+  return turn === 0 ? a.order < b.order : turn < 0
+}
+
+function turnOf({ held, tryAtUs }: Timed, atUs: number): number {
+  if (held !== undefined) return 0
+  return tryAtUs === atUs ? 1 : 2
 }

@@ -379,8 +379,10 @@ class TokenBucket {
       return to.capacity +
              mulDivCeil(units - from.capacity, to.unitsPerToken, from.unitsPerToken, to.capacity);
     }
-    const std::uint64_t larger = saturatingSub(to.burst, from.burst) * to.unitsPerToken;
-    return std::min(spent + larger, to.capacity);
+    return std::min(spent + addedByMove(to, from), to.capacity);
+  }
+  static std::uint64_t addedByMove(const Policy& to, const Policy& from) {
+    return from.isBase && to.isBase ? saturatingSub(to.burst, from.burst) * to.unitsPerToken : 0;
   }
 
   static Step spend(const Policy& policy, std::uint32_t index, std::uint64_t nowNs, std::uint64_t spent,
@@ -403,9 +405,12 @@ class TokenBucket {
     return policy.scale.atOrAfter(nowNs) - policy.scale.at(nowNs - ageNs);
   }
 
+  // Until `cost` fits, if nobody touches the entry: what is spent goes on draining as it does, and what the
+  // move to the asking policy adds to it stays until nothing is spent.
   static std::uint64_t waitFor(const Policy& policy, const Reading& reading, std::uint64_t nowNs,
                                std::uint64_t cost) {
-    const std::uint64_t room = policy.capacity - cost * policy.unitsPerToken;
+    const std::uint64_t room =
+        saturatingSub(policy.capacity - cost * policy.unitsPerToken, addedByMove(policy, *reading.drain));
     const std::uint64_t mayRemain = mulDivFloor(room, reading.drain->unitsPerToken, policy.unitsPerToken);
     return saturatingSub(reading.drain->scale.firstNsAt(saturatingSub(reading.fullAt, mayRemain)), nowNs);
   }
