@@ -67,9 +67,10 @@ class Dump {
     header.nowNs = nowNs;
     header.epochNs = SystemClock::epochNs();
     std::vector<std::uint64_t> words(DumpHeader::kWords);
+    // In this order: others may add policies, and make one of them the limiter's own.
+    header.base = table.basePolicy();
     table.book().catchUp();
     header.policies = table.book().size();
-    header.base = table.basePolicy();
     for (std::uint32_t i = 0; i < header.policies; ++i) append(words, table.book().specAt(i));
     for (std::uint32_t stripe = 0; stripe < table.geometry().stripes; ++stripe) {
       if (!appendStripe(table, stripe, nowNs, words, header)) return std::nullopt;

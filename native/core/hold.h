@@ -49,6 +49,15 @@ class Hold {
     }
     return step_;
   }
+  // The same where it is known what a charge comes to. REQUIRES isPresent(). (Field by field: what was just
+  // written is slow to copy.)
+  void judge(Outcome outcome, std::uint64_t payload) {
+    step_.outcome = outcome;
+    step_.write = outcome == Outcome::kAllowed;
+    step_.next.payload = payload;
+    step_.next.meta = entry_.meta;
+    if constexpr (isWide<Algorithm>) step_.next.words = entry_.words;
+  }
   const Step& judged() const { return step_; }
   // With kTableFull: until the first neighbour stops limiting.
   std::uint64_t waitNs() const { return waitNs_; }

@@ -21,9 +21,9 @@ class Seat {
  public:
   virtual ~Seat() = default;
 
-  // What a charge comes to, if nobody else can change anything in its table now, and as far as that can be
-  // told without knowing the exact time.
-  virtual Verdict::Kind glance() = 0;
+  // What a charge comes to, as far as that can be told without knowing the exact time and without holding the
+  // key. Clears `alone` if somebody else may change something in the table.
+  virtual Verdict::Kind glance(bool* alone) = 0;
   // Charges what was glanced at, and counts the call. False, and nothing done, if it has changed since.
   virtual bool spend() = 0;
   virtual void unspend() = 0;
@@ -71,8 +71,9 @@ class LimitSeat : public Seat {
     isCommitted_ = false;
   }
 
-  Verdict::Kind glance() override {
-    if (frame_ == nullptr || !Region::isAlone(table_.region())) return Verdict::Kind::kUnsure;
+  Verdict::Kind glance(bool* alone) override {
+    if (frame_ == nullptr) return Verdict::Kind::kUnsure;
+    *alone = *alone && Region::isAlone(table_.region());
     const Verdict::Kind verdict = table_.glance(
         path_, [&](const sluice::Entry& entry) { return verdictOn(entry); }, &glance_);
     const bool punishes = verdict == Verdict::Kind::kRefuse && table_.escalation().steps != 0;
@@ -155,13 +156,8 @@ class LimitSeat : public Seat {
     if (!hold_->isPresent()) return false;
     const Verdict verdict = verdictOn({hold_->entry().payload, hold_->entry().meta});
     if (verdict.kind == Verdict::Kind::kUnsure) return false;
-    const bool admits = verdict.kind == Verdict::Kind::kAdmit;
-    outcome_ = admits ? Outcome::kAllowed : Outcome::kLimited;
-    hold_->judge(0, [&](const Entry& entry) {
-      BasicStep<Entry> step{entry, admits, outcome_};
-      if (admits) step.next.payload = verdict.payload;
-      return step;
-    });
+    outcome_ = verdict.kind == Verdict::Kind::kAdmit ? Outcome::kAllowed : Outcome::kLimited;
+    hold_->judge(outcome_, verdict.payload);
     return true;
   }
 
@@ -209,7 +205,7 @@ class LimitSet {
   // The same without decisions, and faster where nobody else uses the tables. Of a call that was refused, the
   // outcome of one that refused it is there; the others may say kAllowed all the same.
   bool allow(Outcome* outcomes) {
-    const auto admitted = allowAlone(outcomes);
+    const auto admitted = allowUnheld(outcomes);
     return admitted ? *admitted : run(outcomes, nullptr, true);
   }
   // What `charge` would answer; spends nothing.
@@ -221,19 +217,21 @@ class LimitSet {
               [](const Seat* a, const Seat* b) { return a->order() < b->order(); });
   }
 
-  // `allow`, where nobody else can come between: all look, and then all spend. Nothing if it takes the long
-  // way.
-  std::optional<bool> allowAlone(Outcome* outcomes) {
+  // `allow` without holding the keys: a refusal by one is one by all; and where nobody else can come between,
+  // all may look first, and then spend. Nothing if it takes the long way.
+  std::optional<bool> allowUnheld(Outcome* outcomes) {
     const std::size_t count = seats_.size();
+    bool alone = true;
     for (std::size_t i = 0; i < count; ++i) {
       outcomes[i] = Outcome::kAllowed;
-      const Verdict::Kind verdict = seats_[i]->glance();
+      const Verdict::Kind verdict = seats_[i]->glance(&alone);
       if (verdict == Verdict::Kind::kUnsure) return std::nullopt;
       if (verdict == Verdict::Kind::kAdmit) continue;
       outcomes[i] = Outcome::kLimited;
       seats_[i]->count(false);
       return false;
     }
+    if (!alone) return std::nullopt;
     for (std::size_t i = 0; i < count; ++i) {
       if (seats_[i]->spend()) continue;
       // Somebody has attached to one of the tables at this very moment (or the processor gave up for no
