@@ -54,7 +54,7 @@ class Hold {
   void judge(Outcome outcome, std::uint64_t payload) {
     step_.outcome = outcome;
     step_.write = outcome == Outcome::kAllowed;
-    step_.next.payload = payload;
+    step_.next.payload = step_.write ? payload : entry_.payload;
     step_.next.meta = entry_.meta;
     if constexpr (isWide<Algorithm>) step_.next.words = entry_.words;
   }
@@ -64,6 +64,7 @@ class Hold {
 
   // Makes what was judged last. At most once.
   void commit(std::uint64_t nowNs) {
+    if (step_.outcome == Outcome::kTableFull) bump(guard_->stripe().refusedFull, 1);
     if (!step_.write) return;
     if (isNew_) step_.next = keys_.named(step_.next);
     const KeyWord next = KeyWord::make(path_.fingerprint, step_.next.meta, distance_, 0);
@@ -94,10 +95,7 @@ class Hold {
     for (;;) {
       auto place = keys_.choosePlace(path_, nowNs);
       waitNs_ = place.waitNs;
-      if (place.slot == nullptr) {
-        bump(guard_->stripe().refusedFull, 1);
-        return false;
-      }
+      if (place.slot == nullptr) return false;
       // Its owner may have updated the slot since; then it is worth another look.
       if (!seize(*place.slot, place.state)) continue;
       distance_ = place.distance;

@@ -86,6 +86,7 @@ class LimitSeat : public Seat {
   }
   void count(bool admitted) override { table_.count(admitted); }
   void unspend() override {
+    table_.uncount();
     nowNs_ = later_.read(later_.clock);
     applyTo(request(), [&](const Entry& entry, std::uint64_t nowNs) {
       return Algorithm::refund(table_.book(), policy_, entry, nowNs, cost_, 0);
@@ -118,9 +119,10 @@ class LimitSeat : public Seat {
     if (outcome_ == Outcome::kTableFull) return {outcome_, 0, hold_->waitNs(), hold_->waitNs()};
     if (outcome_ == Outcome::kBusy) return {outcome_, 0, kBusyRetryNs, kBusyRetryNs};
     const auto& book = table_.book();
+    const Entry& judged = hold_->judged().next;
     if (isCommitted_ || outcome_ != Outcome::kAllowed)
-      return describeEntry<Algorithm>(book, policy_, hold_->entry(), nowNs_, cost_, outcome_);
-    return describeUncharged<Algorithm>(book, policy_, hold_->entry(), hold_->judged().next, nowNs_, cost_);
+      return describeEntry<Algorithm>(book, policy_, judged, nowNs_, cost_, outcome_);
+    return describeUncharged<Algorithm>(book, policy_, hold_->entry(), judged, nowNs_, cost_);
   }
 
   void letGo() override { hold_.reset(); }

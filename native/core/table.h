@@ -187,6 +187,8 @@ class Table {
   const Escalation& escalation() const { return region_->header().escalation; }
 
   void count(bool allowed) const { bump(allowed ? self_->allowed : self_->denied, 1); }
+  // Takes back that a call was admitted.
+  void uncount() const { bump(self_->allowed, -1); }
 
   TableStats stats() const {
     TableStats total;
