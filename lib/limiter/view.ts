@@ -1,6 +1,6 @@
 import { type CodedError, rangeError, shown, typeError } from '../errors/errors'
 import type { NativeView } from '../native/engine'
-import type { Key } from '../native/key'
+import { type Key, keepKey } from '../native/key'
 import type { Algorithm } from '../policy/algorithms'
 import { checkObject, checkSwitch } from '../policy/options'
 import type { WaitOptions } from '../waiting/wait-options'
@@ -92,15 +92,16 @@ export class LimiterView {
     readClock?.()
     const decision = decisionOf(native.reserve(key, tokens), results)
     const [timeHigh, timeLow] = [results[9] as number, results[10] as number]
+    const kept = keepKey(key)
     return new Reservation(decision, tokens, {
       giveBack: (unused) => {
         readClock?.()
-        native.refundSince(key, unused, timeHigh, timeLow, settings.ttlMs)
-        waiting.wake(key)
+        native.refundSince(kept, unused, timeHigh, timeLow, settings.ttlMs)
+        waiting.wake(kept)
       },
       take: (more) => {
         readClock?.()
-        return native.penalize(key, more, settings.maxDebt)
+        return native.penalize(kept, more, settings.maxDebt)
       },
     })
   }
@@ -115,10 +116,11 @@ export class LimiterView {
     readClock?.()
     const decision = decisionOf(native.acquire(key, cost), results)
     const [high, low, nonce] = [results[6] as number, results[7] as number, results[8] as number]
+    const kept = keepKey(key)
     return new Lease(decision, () => {
       readClock?.()
-      const released = native.release?.(key, cost, high, low, nonce) ?? 0
-      waiting.wake(key)
+      const released = native.release?.(kept, cost, high, low, nonce) ?? 0
+      waiting.wake(kept)
       return released > 0
     })
   }

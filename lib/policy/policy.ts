@@ -170,6 +170,12 @@ function checkCapacity(
   const capacity = isLeaky ? given + 1 : given
   if ((capacity / limit) * windowNs >= MAX_REFILL_NS) {
     const mostNow = Math.floor((MAX_REFILL_NS / windowNs) * limit) - (isLeaky ? 1 : 0)
+    if (mostNow < 1) {
+      throw rangeError(
+        'ERR_SLUICE_OPTION_RANGE',
+        `${where}windowMs must be shorter for a limit of ${limit}: two calls may be at most 73 years apart; got ${windowNs / 1e6}`,
+      )
+    }
     throw rangeError(
       'ERR_SLUICE_OPTION_RANGE',
       `${where}${name} must be at most ${mostNow} at this rate (else it takes over 146 years to ${isLeaky ? 'drain' : 'refill'}); got ${given}`,

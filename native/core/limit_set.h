@@ -204,8 +204,7 @@ class LimitSet {
   // Charges what the seats aim at, all or nothing. Whether it was admitted. The outcomes are in order of the
   // seats, and so are the decisions. If one key cannot be had now, all outcomes are kBusy.
   bool charge(Outcome* outcomes, Decision* decisions) { return run(outcomes, decisions, true); }
-  // The same without decisions, and faster where nobody else uses the tables. Of a call that was refused, the
-  // outcome of one that refused it is there; the others may say kAllowed all the same.
+  // The same without decisions, and faster where nobody else uses the tables.
   bool allow(Outcome* outcomes) {
     const auto admitted = allowUnheld(outcomes);
     return admitted ? *admitted : run(outcomes, nullptr, true);
@@ -223,14 +222,15 @@ class LimitSet {
   // all may look first, and then spend. Nothing if it takes the long way.
   std::optional<bool> allowUnheld(Outcome* outcomes) {
     const std::size_t count = seats_.size();
-    bool alone = true;
+    bool alone = true, admitted = true;
     for (std::size_t i = 0; i < count; ++i) {
-      outcomes[i] = Outcome::kAllowed;
       const Verdict::Kind verdict = seats_[i]->glance(&alone);
       if (verdict == Verdict::Kind::kUnsure) return std::nullopt;
-      if (verdict == Verdict::Kind::kAdmit) continue;
-      outcomes[i] = Outcome::kLimited;
-      seats_[i]->count(false);
+      outcomes[i] = verdict == Verdict::Kind::kAdmit ? Outcome::kAllowed : Outcome::kLimited;
+      admitted = admitted && verdict == Verdict::Kind::kAdmit;
+    }
+    if (!admitted) {
+      this->count(outcomes, false);
       return false;
     }
     if (!alone) return std::nullopt;

@@ -41,7 +41,9 @@ Decision consumePartial(const Request<Algorithm>& request, std::uint64_t most) {
   const auto answer = chargePunishing(request, [&](const auto& entry, std::uint64_t nowNs) {
     const auto& book = request.table.book();
     const Decision before = Algorithm::describe(book, request.policy, entry, nowNs, 0, Outcome::kAllowed);
-    taken = std::min(most, std::max(before.remaining, std::uint64_t{most == 0 ? 0U : 1U}));
+    // At least one, so that there is something to refuse; at most what may ever be spent at once.
+    const std::uint64_t left = std::min(before.remaining, book[request.policy].mostAtOnce());
+    taken = std::min(most, std::max(left, std::uint64_t{1}));
     return Algorithm::charge(book, request.policy, entry, nowNs, taken);
   });
   Decision decision = describe(request, answer, taken);
