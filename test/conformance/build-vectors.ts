@@ -62,8 +62,8 @@ function answerSetStep(set: SetOracle, scripts: Map<string, Script>, step: SetSc
   }
   const [atMs, op, keys, costs] = step
   const ids = keys.map(keyId)
+  if (op === 'allow') return { atMs, op, keys, costs, expect: set.allow(atMs, ids, costs) }
   const expected = op === 'peek' ? set.peek(atMs, ids, costs) : set.consume(atMs, ids, costs)
-  if (op === 'allow') return { atMs, op, keys, costs, expect: expected.allowed }
   const decisions = Object.fromEntries(
     Object.entries(expected.decisions).map(([name, answer]) => [name, decision(answer)]),
   )

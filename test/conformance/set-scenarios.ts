@@ -74,6 +74,22 @@ export const setScenarios: SetScenario[] = [
     ],
   },
   {
+    name: 'set: allow does not wait where a member paces',
+    members: [
+      second,
+      { name: 'paced', policy: { algorithm: 'leaky-bucket', limit: 10, windowMs: 1000, queue: 3 } },
+    ],
+    steps: [
+      [0, 'allow', ['k', 'k'], [1, 1]],
+      [0, 'allow', ['k', 'k'], [1, 1]],
+      ['second', 0, 'peek', 'k'],
+      [0, 'consume', ['k', 'k'], [1, 1]],
+      [100, 'allow', ['k', 'k'], [1, 0]],
+      [199.999, 'allow', ['k', 'k'], [0, 1]],
+      [200, 'allow', ['k', 'k'], [0, 1]],
+    ],
+  },
+  {
     name: 'set: every algorithm beside every other',
     members: [
       second,

@@ -16,6 +16,7 @@
  *    checks the end against that bound and then goes by it.
  * 5. The previous window of a sliding window. Where limits are great (`isRolloverExact`) its count is kept as a short
  *    number, rounded up by less than an 8192nd (`roundedByRollover`).
+ * 6. Debts of a strict window end where its counts do (`MOST_COUNTED`), which concerns limits of 2^31 only.
  */
 import type { OraclePolicy, Range } from './expected'
 import { gcd, larger, largerInt, Rational, smaller } from './rational'
@@ -79,6 +80,9 @@ export function roundedByBlock(spent: Range<Rational>, policy: OraclePolicy): Ra
 export function countRoundedByBlock({ lo, hi }: Range<bigint>): Range<bigint> {
   return { lo, hi: hi <= LARGEST_EXACT_BLOCK_COUNT ? hi : hi + hi / BLOCK_ROUNDING }
 }
+
+/** What the sub-windows of one key can count together. */
+export const MOST_COUNTED = 2n ** 32n - 2n
 
 /** True if a sliding window whose limits go up to `mostLimit` keeps the count of the window before as it is. */
 export function isRolloverExact(mostLimit: bigint): boolean {

@@ -30,6 +30,8 @@ export abstract class CountingModel implements KeyModel {
   protected beginBlock(_untilUs: bigint): void {}
   /** Whether a penalty may go below empty. */
   protected readonly takesDebt: boolean = false
+  /** Where counting ends, if that can be reached. */
+  protected readonly mostCounted: bigint | undefined = undefined
 
   consume(nowUs: bigint, cost: bigint, policy: OraclePolicy, witness: boolean): Expected {
     const verdict = this.peek(nowUs, cost, policy)
@@ -72,8 +74,9 @@ export abstract class CountingModel implements KeyModel {
     this.#endBlock(nowUs)
     this.advance(nowUs)
     const debt = this.takesDebt ? smallerInt(maxDebt, policy.limit) : 0n
+    const most = this.mostCounted === undefined ? debt : smallerInt(debt, this.mostCounted - policy.limit)
     const { lo, hi } = this.room(nowUs, policy)
-    const take = (room: bigint): bigint => largerInt(0n, smallerInt(tokens, room + debt))
+    const take = (room: bigint): bigint => largerInt(0n, smallerInt(tokens, room + most))
     const taken = { lo: take(lo), hi: take(hi) }
     if (taken.hi > 0n) this.count(nowUs, taken)
     return taken

@@ -68,7 +68,13 @@ export class FixedWindowModel implements KeyModel {
 
   peek(nowUs: bigint, cost: bigint, policy: OraclePolicy): Expected {
     this.#advance(nowUs)
-    return this.#judge(nowUs, cost, policy)
+    const verdict = this.#judge(nowUs, cost, policy)
+    if (verdict.reason !== 'limited' || this.#window !== undefined) return verdict
+    // Such a call would open the first window.
+    this.#window = this.#windowAt(nowUs, true)
+    const refused = this.#judge(nowUs, cost, policy)
+    this.#window = undefined
+    return refused
   }
 
   refund(

@@ -33,7 +33,8 @@ export interface OracleReservation {
   estimate: bigint
   chargedUs: bigint
   ttlUs: bigint
-  maxDebt: bigint
+  /** Undefined: one capacity, of what the policy is when it is settled. */
+  maxDebt: bigint | undefined
 }
 
 /** What the engine answered to a call, believed only where the oracle leaves it open. */
@@ -99,7 +100,7 @@ export class Oracle {
     const state = this.#state(key, nowUs)
     const { lo, hi } = state.model.peek(nowUs, 0n, policy, false).remaining
     const left = smallerInt(hi, largerInt(lo, BigInt(witness?.consumed ?? 0)))
-    const tokens = smallerInt(BigInt(most), largerInt(left, 1n))
+    const tokens = smallerInt(smallerInt(BigInt(most), policy.capacity), largerInt(left, 1n))
     const allowed = witness?.allowed ?? false
     const expected = state.model.consume(nowUs, tokens, policy, allowed, false)
     return spending(tokens, this.#punishing(nowUs, state, expected, tokens, policy, allowed), allowed)
@@ -162,7 +163,7 @@ export class Oracle {
     witness = false,
   ): { expected: Expected; reservation: OracleReservation } {
     const expected = this.consume(atMs, key, estimate, tier, witness)
-    const debt = maxDebt === undefined ? this.#policy(tier).capacity : BigInt(maxDebt)
+    const debt = maxDebt === undefined ? undefined : BigInt(maxDebt)
     const [chargedUs, ttlUs] = [this.#clock.read(atMs), toUs(ttlMs)]
     const reservation = { key, tier, estimate: BigInt(estimate), chargedUs, ttlUs, maxDebt: debt }
     return { expected, reservation }
@@ -175,11 +176,12 @@ export class Oracle {
     const { model } = this.#state(key, nowUs)
     const more = BigInt(actual) - estimate
     const agoUs = nowUs - chargedUs
+    const policy = this.#policy(tier)
     if (more > 0n) {
-      const { lo, hi } = model.penalize(nowUs, more, this.#policy(tier), maxDebt)
+      const { lo, hi } = model.penalize(nowUs, more, policy, maxDebt ?? policy.capacity)
       return { lo: more - hi, hi: more - lo }
     }
-    if (more < 0n && agoUs <= ttlUs) model.refund(nowUs, -more, agoUs, this.#policy(tier), -more)
+    if (more < 0n && agoUs <= ttlUs) model.refund(nowUs, -more, agoUs, policy, -more)
     return NOTHING
   }
 

@@ -25,10 +25,14 @@ export interface ExpectedSet {
  * any refuses, nothing is spent anywhere. Members must be on their exact grids: a set has no open answers.
  */
 export class SetOracle {
-  readonly #members: { name: string; oracle: Oracle }[]
+  readonly #members: { name: string; oracle: Oracle; isQueue: boolean }[]
 
   constructor(members: SetMember[], options: OracleOptions = {}) {
-    this.#members = members.map(({ name, settings }) => ({ name, oracle: new Oracle(settings, options) }))
+    this.#members = members.map(({ name, settings }) => ({
+      name,
+      oracle: new Oracle(settings, options),
+      isQueue: settings.algorithm === 'leaky-bucket',
+    }))
   }
 
   consume(atMs: number, keys: string[], costs: number[]): ExpectedSet {
@@ -37,6 +41,16 @@ export class SetOracle {
 
   peek(atMs: number, keys: string[], costs: number[]): ExpectedSet {
     return this.#decide(atMs, keys, costs, false)
+  }
+
+  /** Like `consume`, but only if the call may go out at once. */
+  allow(atMs: number, keys: string[], costs: number[]): boolean {
+    const mustWait = this.#members.some(({ oracle, isQueue }, i) => {
+      const cost = costs[i] as number
+      const { delayUs } = oracle.peek(atMs, keys[i] as string, undefined, false, cost)
+      return isQueue && cost > 0 && delayUs.hi > 0n
+    })
+    return this.#decide(atMs, keys, costs, true, mustWait).allowed
   }
 
   /** How many tokens each member credits. */
@@ -55,12 +69,12 @@ export class SetOracle {
     return member.oracle
   }
 
-  #decide(atMs: number, keys: string[], costs: number[], spends: boolean): ExpectedSet {
+  #decide(atMs: number, keys: string[], costs: number[], spends: boolean, mustWait = false): ExpectedSet {
     const asked = this.#members.map(({ name, oracle }, i) => {
       const [key, cost] = [keys[i] as string, costs[i] as number]
       return { name, oracle, key, cost, verdict: oracle.peek(atMs, key, undefined, false, cost) }
     })
-    const allowed = asked.every(({ verdict }) => verdict.allowed === true)
+    const allowed = !mustWait && asked.every(({ verdict }) => verdict.allowed === true)
     const decided = asked.map(({ name, oracle, key, cost, verdict }) => {
       if (verdict.allowed === 'either') throw new Error('a set must be on the exact grid')
       // Who refuses may have something to note, as always; who would have admitted spends nothing.
@@ -68,7 +82,7 @@ export class SetOracle {
       return { name, expected: isMade ? oracle.consume(atMs, key, cost) : verdict }
     })
     const refusing = decided.filter(({ expected }) => expected.allowed === false)
-    const answering = allowed ? leastLeft(decided) : longestWait(refusing)
+    const answering = refusing.length === 0 ? leastLeft(decided) : longestWait(refusing)
     return {
       allowed,
       tightest: answering,

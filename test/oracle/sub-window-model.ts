@@ -1,3 +1,4 @@
+import { MOST_COUNTED } from './bounds'
 import { CountingModel } from './counting-model'
 import { exactly, type OraclePolicy, type Range } from './expected'
 import { Rational, smallerInt } from './rational'
@@ -20,6 +21,7 @@ export interface Ticket {
  */
 export class SubWindowModel extends CountingModel {
   protected override readonly takesDebt: boolean
+  protected override readonly mostCounted = MOST_COUNTED
   readonly #counts = new Map<bigint, bigint>()
   readonly #windowUs: bigint
   #tickets: Ticket[] = []

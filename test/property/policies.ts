@@ -134,29 +134,31 @@ const someMemory = fc.record(
   { requiredKeys: [] },
 )
 
-/** Keys that begin with less than others, or with more, and calls that are spread. */
+/** Keys that begin with less than others. */
 export const newKeyBucket: fc.Arbitrary<OracleSettings> = fc
-  .tuple(exactBucket, fc.double({ min: 0, max: 1, noNaN: true }), someMemory, fc.boolean())
-  .map(([policy, share, memory, evenly]) => {
+  .tuple(exactBucket, fc.double({ min: 0, max: 1, noNaN: true }), someMemory)
+  .map(([policy, share, memory]) => {
     const initial = Math.max(1, Math.round((policy.burst ?? policy.limit) * share))
-    return { ...policy, initial, ...memory, evenly }
+    return { ...policy, initial, ...memory }
   })
 
+/** With less, or with more. */
 export const newKeyWindow: fc.Arbitrary<OracleSettings> = fc
-  .tuple(
-    exactWindow,
-    fc.oneof(fc.integer({ min: 1, max: 50 }), logUniform(1, 2 ** 16 - 1)),
-    someMemory,
-    fc.boolean(),
-  )
-  .map(([policy, wanted, memory, evenly]) => {
+  .tuple(exactWindow, fc.oneof(fc.integer({ min: 1, max: 50 }), logUniform(1, 2 ** 16 - 1)), someMemory)
+  .map(([policy, wanted, memory]) => {
     const initial = Math.min(wanted, (policy.windowMs ?? 0) * 1000 * MOST_TOKENS_PER_US)
-    return { ...policy, initial, ...memory, evenly }
+    return { ...policy, initial, ...memory }
   })
 
+/** Calls that are spread. */
 export const evenBucket: fc.Arbitrary<OracleSettings> = fc
   .oneof(anyBucket, exactBucket)
   .map((policy) => ({ ...policy, evenly: true }))
+
+export const evenWindow: fc.Arbitrary<OracleSettings> = exactWindow.map((policy) => ({
+  ...policy,
+  evenly: true,
+}))
 
 /** Limits up to `mostLimit`, for two or three policies that share a window. */
 function sharedWindow(

@@ -2,8 +2,18 @@ import * as fc from 'fast-check'
 import { describe, test } from 'vitest'
 import type { OracleSettings, TierSettings } from '../oracle/settings'
 import { runInLockstep } from './lockstep'
-import { anyBucket, anyWindow, exactBucket, tieredBucket } from './policies'
-import { allSchedules, type Schedule, type Step } from './schedules'
+import {
+  anyBucket,
+  anyWindow,
+  concurrency,
+  exactBucket,
+  exactLeakyBucket,
+  exactSlidingWindow,
+  slidingLog,
+  strictWindow,
+  tieredBucket,
+} from './policies'
+import { LEASING_OPS, type Schedule, type Step, schedules, WITHOUT_RESERVATIONS } from './schedules'
 import { seeded } from './seed'
 
 /** What the limiter's policy becomes, and before which step. */
@@ -39,12 +49,18 @@ function bucketPolicies(buckets: fc.Arbitrary<OracleSettings>): fc.Arbitrary<Tie
   }))
 }
 
+/** Limits that fit into the table. */
+function limits({ limit, tiers = {} }: OracleSettings): fc.Arbitrary<TierSettings> {
+  return fc.integer({ min: 1, max: tiers['paid']?.limit ?? limit }).map((other) => ({ limit: other }))
+}
+
 function agrees(
   settings: fc.Arbitrary<OracleSettings>,
   changesOf: (settings: OracleSettings) => fc.Arbitrary<Change[]>,
   userCount: number,
+  steps = schedules(),
 ): void {
-  const runs = settings.chain((policy) => fc.tuple(fc.constant(policy), changesOf(policy), allSchedules()))
+  const runs = settings.chain((policy) => fc.tuple(fc.constant(policy), changesOf(policy), steps))
   const property = fc.property(runs, ([policy, changes, schedule]) => {
     runInLockstep(policy, withChanges(schedule, changes), userCount)
   })
@@ -68,8 +84,28 @@ describe.each([
   })
 
   test('fixed windows', () => {
-    const limits = ({ limit, tiers = {} }: OracleSettings): fc.Arbitrary<TierSettings> =>
-      fc.integer({ min: 1, max: tiers['paid']?.limit ?? limit }).map((limit) => ({ limit }))
-    agrees(anyWindow, (settings) => changesTo(limits(settings)), userCount)
+    const steps = schedules({ ops: WITHOUT_RESERVATIONS })
+    agrees(anyWindow, (settings) => changesTo(limits(settings)), userCount, steps)
+  })
+
+  test('leaky buckets', () => {
+    const queues = exactLeakyBucket.map(({ limit, windowMs, queue }) => ({
+      limit,
+      ...(windowMs === undefined ? {} : { windowMs }),
+      ...(queue === undefined ? {} : { queue }),
+    }))
+    agrees(exactLeakyBucket, () => changesTo(queues), userCount)
+  })
+
+  test.each([
+    ['sliding windows', exactSlidingWindow],
+    ['sliding logs', slidingLog],
+    ['strict windows', strictWindow],
+  ])('%s', (_, settings) => {
+    agrees(settings, (policy) => changesTo(limits(policy)), userCount)
+  })
+
+  test('concurrency', () => {
+    agrees(concurrency, (policy) => changesTo(limits(policy)), userCount, schedules({ ops: LEASING_OPS }))
   })
 })
