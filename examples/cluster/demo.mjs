@@ -46,7 +46,7 @@ async function run() {
   await delay(500, undefined, { signal })
   const { admitted, denied, lost } = await clients.stop()
   const limiter = Limiter.attach(name) // to look at it
-  const { limit, burst = limit, windowMs } = limiter.policy
+  const { limit, burst = limit, windowMs = 1 } = limiter.policy
   const { allowed, processes = [] } = limiter.stats({ perProcess: true })
   const elapsedMs = performance.now() - startMs
   limiter.close()

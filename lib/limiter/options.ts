@@ -18,7 +18,7 @@ export interface LimiterOptions extends PolicyOptions {
   align?: Alignment
   /**
    * How many keys the table is made for, at once, and 130 kB besides: from 1 to 2^31; default 1,000,000. A key takes
-   * 22.5 bytes; of a strict window or concurrency 112; of a sliding log 22.5 and 11.2 for each of `limit`. When more keys than that limit at the same time, those that have spent least are forgotten first; one
+   * 22.6 bytes; of a strict window or concurrency 112; of a sliding log 22.6 and 11.2 for each of `limit`. When more keys than that limit at the same time, those that have spent least are forgotten first; one
    * that is at its limit or blocked never is.
    */
   maxKeys?: number

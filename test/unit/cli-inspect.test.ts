@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { ManualClock } from '../../lib/index'
+import { type LimiterOptions, ManualClock } from '../../lib/index'
 import { abandoned, attachElsewhere, endRegions, expectRefusal, HOUR_MS, open, printed } from './cli-regions'
 
 afterEach(endRegions)
@@ -79,6 +79,43 @@ describe('sluice inspect', () => {
     limiter.setPolicy({ limit: 5 })
     limiter.refund('a', 2)
     expect(await printed('inspect', name, 'a')).toMatch(/ADMITTED now: 2 of 5 left; a new window in/)
+  })
+
+  it.each([
+    [
+      { algorithm: 'sliding-window' },
+      /ADMITTED now: 1 of 4 left; nothing counts any more in (2 h|1 h.*)$/,
+      /DENIED now: 0 of 4 left\. Admitted again in (1 h.*|\d+ min.*), if nobody spends before; nothing counts any more in (2 h|1 h.*)$/,
+    ],
+    [
+      { algorithm: 'sliding-log' },
+      /ADMITTED now: 1 of 4 left; nothing counts any more in (1 h|59 min .*)$/,
+      /DENIED now: 0 of 4 left\. Admitted again in (1 h|59 min .*), if nobody spends before; nothing counts/,
+    ],
+    [
+      { algorithm: 'strict-window' },
+      /ADMITTED now: 1 of 4 left; nothing counts any more in (1 h( [1-5] min)?|59 min .*)$/,
+      /DENIED now: 0 of 4 left\. Admitted again in (1 h( [1-5] min)?|59 min .*), if nobody spends before(; nothing counts .*)?$/,
+    ],
+    [
+      { algorithm: 'leaky-bucket', queue: 3 },
+      /ADMITTED now, to go out in (45 min|44 min .*): 1 of 4 left; the queue is empty in (45 min|44 min .*)$/,
+      /DENIED now: 0 of 4 left\. Admitted again in (15 min|14 min .*), if nobody spends before; the queue is empty in (1 h|59 min .*)$/,
+    ],
+    [
+      { algorithm: 'concurrency', windowMs: undefined, holdMs: HOUR_MS },
+      /ADMITTED now: 1 of 4 left; all that is held has lapsed in (1 h( [1-5] min)?|59 min .*)$/,
+      /DENIED now: 0 of 4 left\. Admitted again when one is released, or in (1 h( [1-5] min)?|59 min .*)(; all that .*)?$/,
+    ],
+  ] as const)('has the right words for %j', async (options, admitted, denied) => {
+    const { name, limiter } = open({ limit: 4, ...options } as Partial<LimiterOptions>)
+    limiter.consume('a', 3)
+    expect((await printed('inspect', name, 'a')).split('\n').at(-3)).toMatch(admitted)
+    limiter.consume('a')
+    expect((await printed('inspect', name, 'a')).split('\n').at(-3)).toMatch(denied)
+    expect((await printed('inspect', name, 'new')).split('\n').at(-3)).toMatch(
+      /ADMITTED now: it has spent nothing that still counts; 4 of 4 left/,
+    )
   })
 
   it('tells integers from strings, and suspects a mix-up', async () => {

@@ -15,6 +15,17 @@ describe('the text of the commands for shared limiters', () => {
     [{ algorithm: 'fixed-window', limit: 5, windowMs: 90_000 }, 'fixed-window 5/90s'],
     [{ algorithm: 'fixed-window', limit: 5, windowMs: 172_800_000 }, 'fixed-window 5/2d'],
     [{ algorithm: 'fixed-window', limit: 1, windowMs: 0.001 }, 'fixed-window 1/0.001ms'],
+    [{ algorithm: 'sliding-window', limit: 5, windowMs: 1000 }, 'sliding-window 5/1s'],
+    [{ algorithm: 'leaky-bucket', limit: 10, windowMs: 1000, queue: 50 }, 'leaky-bucket 10/1s queue 50'],
+    [{ algorithm: 'concurrency', limit: 5, holdMs: 30_000 }, 'concurrency 5, held 30s'],
+    [
+      { algorithm: 'token-bucket', limit: 9, windowMs: 1000, burst: 9, initial: 3, rememberMs: 60_000 },
+      'token-bucket 9/1s burst 9, new keys 3, known for 1m',
+    ],
+    [
+      { algorithm: 'fixed-window', limit: 9, windowMs: 1000, evenly: true },
+      'fixed-window 9/1s, spread evenly',
+    ],
   ] as const)('names the policy %j', (policy, text) => {
     expect(policyText({ policy, hasOwnClock: false })).toBe(text)
     expect(policyText({ policy, hasOwnClock: true })).toBe(`${text}, own clock`)

@@ -140,6 +140,20 @@ describe('sluice replay', () => {
       ['--algorithm=fixed-window', '--align', 'epoch', '--window', '500ms'],
       { algorithm: 'fixed-window', limit: 100, windowMs: 500, align: 'epoch' },
     ],
+    [['--algorithm', 'sliding-window'], { algorithm: 'sliding-window', limit: 100, windowMs: 60_000 }],
+    [
+      ['--algorithm', 'sliding-log', '--limit', '5'],
+      { algorithm: 'sliding-log', limit: 5, windowMs: 60_000 },
+    ],
+    [['--algorithm', 'strict-window'], { algorithm: 'strict-window', limit: 100, windowMs: 60_000 }],
+    [
+      ['--algorithm', 'leaky-bucket', '--limit', '7'],
+      { algorithm: 'leaky-bucket', limit: 7, windowMs: 60_000, queue: 7 },
+    ],
+    [
+      ['--algorithm', 'leaky-bucket', '--queue', '3'],
+      { algorithm: 'leaky-bucket', limit: 100, windowMs: 60_000, queue: 3 },
+    ],
   ])('makes a policy of %j', async (args, policy) => {
     expect((await sluice(['replay', ...args], LOG)).policies).toEqual([policy, policy])
   })
@@ -194,6 +208,12 @@ describe('sluice replay', () => {
     [['--key', 'pth'], '--key must be one of ip, path, ip+path, got "pth"; did you mean path?'],
     [['--algorithm', 'token'], /did you mean token-bucket\?$/],
     [['--algorithm', 'fixed-window', '--burst', '5'], '--burst is for --algorithm token-bucket only'],
+    [['--queue', '5'], '--queue is for --algorithm leaky-bucket only'],
+    [['--algorithm', 'sliding-log', '--align', 'epoch'], '--align is for --algorithm fixed-window only'],
+    [
+      ['--algorithm', 'concurrency'],
+      '--algorithm concurrency cannot be replayed: a log does not say when requests began and ended',
+    ],
     [['--align', 'epoch'], '--align is for --algorithm fixed-window only'],
     [['-', '-'], '- (standard input) can be given only once'],
     [[''], 'a file name is empty'],

@@ -22,27 +22,77 @@ function traffic(count: number): LoggedRequests {
   return columns.finish(clients.strings, clients.strings)
 }
 
-/** An exact limiter in integers: tokens are counted in parts of 1 / windowMs. */
-function oracle(policy: ReplayPolicy): (key: string, nowMs: number) => boolean {
-  const windowMs = BigInt(policy.windowMs)
+type Decide = (key: string, nowMs: number) => boolean
+
+/** Tokens are counted in parts of 1 / windowMs. A queue is a bucket with one place more. */
+function bucket(limit: bigint, windowMs: bigint, capacity: bigint): Decide {
   const states = new Map<string, { sinceMs: bigint; amount: bigint }>()
   return (key, timeMs) => {
     const nowMs = BigInt(timeMs)
     const state = states.get(key)
-    if (policy.algorithm === 'token-bucket') {
-      const full = BigInt(policy.burst) * windowMs
-      const refilled = state ? state.amount + (nowMs - state.sinceMs) * BigInt(policy.limit) : full
-      const level = refilled < full ? refilled : full
-      const allowed = level >= windowMs
-      states.set(key, { sinceMs: nowMs, amount: allowed ? level - windowMs : level })
-      return allowed
-    }
+    const full = capacity * windowMs
+    const refilled = state ? state.amount + (nowMs - state.sinceMs) * limit : full
+    const level = refilled < full ? refilled : full
+    const allowed = level >= windowMs
+    states.set(key, { sinceMs: nowMs, amount: allowed ? level - windowMs : level })
+    return allowed
+  }
+}
+
+function fixedWindow(limit: bigint, windowMs: bigint, align: string): Decide {
+  const states = new Map<string, { sinceMs: bigint; amount: bigint }>()
+  return (key, timeMs) => {
+    const nowMs = BigInt(timeMs)
+    const state = states.get(key)
     const isOpen = state !== undefined && nowMs < state.sinceMs + windowMs
-    const opensMs = policy.align === 'epoch' ? (nowMs / windowMs) * windowMs : nowMs
+    const opensMs = align === 'epoch' ? (nowMs / windowMs) * windowMs : nowMs
     const window = isOpen ? state : { sinceMs: opensMs, amount: 0n }
-    if (window.amount >= BigInt(policy.limit)) return false
+    if (window.amount >= limit) return false
     states.set(key, { sinceMs: window.sinceMs, amount: window.amount + 1n })
     return true
+  }
+}
+
+/** Keeps the time of every request that was admitted, and asks `fits` whether there is room for another. */
+function byHistory(fits: (admittedMs: readonly bigint[], nowMs: bigint) => boolean): Decide {
+  const histories = new Map<string, bigint[]>()
+  return (key, timeMs) => {
+    const history = histories.get(key) ?? []
+    histories.set(key, history)
+    const nowMs = BigInt(timeMs)
+    const allowed = fits(history, nowMs)
+    if (allowed) history.push(nowMs)
+    return allowed
+  }
+}
+
+/** An exact limiter in integers, from the definition. */
+function oracle(policy: ReplayPolicy): Decide {
+  const limit = BigInt(policy.limit)
+  const windowMs = BigInt(policy.windowMs)
+  const countFrom = (times: readonly bigint[], fromMs: bigint) =>
+    BigInt(times.length - (times.findLastIndex((ms) => ms < fromMs) + 1))
+  switch (policy.algorithm) {
+    case 'token-bucket':
+      return bucket(limit, windowMs, BigInt(policy.burst))
+    case 'leaky-bucket':
+      return bucket(limit, windowMs, BigInt(policy.queue) + 1n)
+    case 'fixed-window':
+      return fixedWindow(limit, windowMs, policy.align)
+    case 'sliding-log':
+      return byHistory((times, nowMs) => countFrom(times, nowMs - windowMs + 1n) < limit)
+    case 'strict-window': // from the beginning of the twelfth part before the one now, i.e. the first at or after it
+      return byHistory((times, nowMs) => {
+        const fromPart = (nowMs * 12n) / windowMs - 12n
+        return countFrom(times, (fromPart * windowMs + 11n) / 12n) < limit
+      })
+    case 'sliding-window':
+      return byHistory((times, nowMs) => {
+        const opensMs = (nowMs / windowMs) * windowMs
+        const current = countFrom(times, opensMs)
+        const previous = countFrom(times, opensMs - windowMs) - current
+        return previous * (opensMs + windowMs - nowMs) + (current + 1n) * windowMs <= limit * windowMs
+      })
   }
 }
 
@@ -54,6 +104,13 @@ describe('the native limiter in a replay', () => {
     { algorithm: 'fixed-window', limit: 5, windowMs: 10_000, align: 'first-request' },
     { algorithm: 'fixed-window', limit: 40, windowMs: 60_000, align: 'epoch' },
     { algorithm: 'fixed-window', limit: 1, windowMs: 1000, align: 'epoch' },
+    { algorithm: 'sliding-window', limit: 5, windowMs: 10_000 },
+    { algorithm: 'sliding-window', limit: 40, windowMs: 60_000 },
+    { algorithm: 'sliding-log', limit: 5, windowMs: 10_000 },
+    { algorithm: 'sliding-log', limit: 64, windowMs: 90_000 },
+    { algorithm: 'strict-window', limit: 5, windowMs: 10_000 },
+    { algorithm: 'strict-window', limit: 40, windowMs: 61_000 },
+    { algorithm: 'leaky-bucket', limit: 7, windowMs: 9_000, queue: 3 },
   ])('decides every request as exact arithmetic does: %j', (policy) => {
     const requests = traffic(20_000)
     const engine = openEngine(policy, requests.keys.length, Math.min(...requests.timesMs))
@@ -68,6 +125,20 @@ describe('the native limiter in a replay', () => {
     expect(wrong).toEqual([])
     expect(denied).toBeGreaterThan(100)
     expect(denied).toBeLessThan(19_900)
+  })
+
+  it('notes who of a leaky bucket has to wait, and how long', () => {
+    const engine = openEngine({ algorithm: 'leaky-bucket', limit: 2, windowMs: 1000, queue: 3 }, 1, 0)
+    const allowed = Array.from({ length: 6 }, () => engine.limiter.allow('a'))
+    expect(allowed).toEqual([true, true, true, true, false, false])
+    expect(engine.delays).toEqual({ delayed: 3, longestDelayMs: 1500 })
+    engine.clock.set(2000)
+    expect(engine.limiter.allow('a')).toBe(true)
+    expect(engine.delays).toEqual({ delayed: 3, longestDelayMs: 1500 })
+    engine.finish()
+    const other = openEngine({ algorithm: 'sliding-log', limit: 2, windowMs: 1000 }, 1, 0)
+    expect(other.delays).toBeUndefined()
+    other.finish()
   })
 
   it('holds every key of a log to the end', () => {
@@ -111,8 +182,10 @@ describe('the native limiter in a replay', () => {
     expect(decisions).toEqual([true, false, true, false])
   })
 
-  it('refuses a policy out of range when it is opened', () => {
-    const policy = { algorithm: 'token-bucket', limit: 0, windowMs: 1000, burst: 1 } as const
+  it.each<ReplayPolicy>([
+    { algorithm: 'token-bucket', limit: 0, windowMs: 1000, burst: 1 },
+    { algorithm: 'sliding-log', limit: 65, windowMs: 1000 },
+  ])('refuses a policy out of range when it is opened: %j', (policy) => {
     expect(() => openEngine(policy, 1, 0)).toThrow(RangeError)
   })
 })

@@ -151,6 +151,21 @@ describe('replay', () => {
     expect(requests.admitted + requests.denied).toBe(3000)
   })
 
+  it('carries what the engine notes about delays', () => {
+    const delays = { delayed: 2, longestDelayMs: 750 }
+    const contents = contentsOf([['a', 0]])
+    const policy = { algorithm: 'leaky-bucket', limit: 1, windowMs: 1000, queue: 3 } as const
+    const request = { files: ['a.log'], policy, key: 'ip', top: 1 } as const
+    const open = () => ({ limiter: { allow: () => true }, clock: { set() {} }, delays, finish() {} })
+    expect(replay(request, contents, open).requests).toEqual({
+      total: 1,
+      admitted: 1,
+      denied: 0,
+      deniedRatio: 0,
+      ...delays,
+    })
+  })
+
   it('reports an empty log as zeros, without a limiter', () => {
     const result = report(contentsOf([]), 1, 1000)
     expect(result).toMatchObject({
@@ -230,6 +245,25 @@ Left out: 12 malformed lines
   and 11 more
 `,
     )
+  })
+
+  it.each([
+    [{ algorithm: 'leaky-bucket', queue: 1234 }, 'leaky-bucket, 2 per 5 s, queue 1,234, key ip'],
+    [{ algorithm: 'strict-window' }, 'strict-window, 2 per 5 s, key ip'],
+    [{ algorithm: 'token-bucket', burst: 9 }, 'token-bucket, 2 per 5 s, burst 9, key ip'],
+  ] as const)('names the policy %j', (own, text) => {
+    const policy = { limit: 2, windowMs: 5000, key: 'ip' as const, ...own }
+    expect(reportText({ ...result, policy }, 80)).toContain(`policy    ${text}\n`)
+  })
+
+  it('says how long requests would have been held back, if the policy does that', () => {
+    const withDelays = (delayed: number, longestDelayMs: number) =>
+      reportText({ ...result, requests: { ...result.requests, delayed, longestDelayMs } }, 80)
+    expect(withDelays(1234, 1499.5)).toContain(
+      'requests  5, of which 2 would have been limited (40.0 %)\ndelays    1,234 of the others would have been held back, the longest by 1 s 500 ms\n',
+    )
+    expect(withDelays(0, 0)).toContain('\ndelays    0 of the others would have been held back\n')
+    expect(reportText(result, 80)).not.toContain('delays')
   })
 
   it('stays within the columns and shows one denial among many requests', () => {
