@@ -1,12 +1,12 @@
 import { rangeError, shown, typeError } from '../errors/errors'
 import type { NativeSet } from '../native/engine'
-import type { Key } from '../native/key'
+import { type Key, keepKey } from '../native/key'
 import { loadNative } from '../native/load'
 import { checkObject } from '../policy/options'
 import type { WaitOptions } from '../waiting/wait-options'
 import { type Decision, REASONS, type Reason } from './decision'
 import { LimiterView, partsOf } from './view'
-import { attempted, kept, POLL_MS, queueIdOf, Waiting } from './waiting'
+import { attempted, POLL_MS, queueIdOf, Waiting } from './waiting'
 
 /** One limit of a set, under a name. */
 export interface LimitSetMember {
@@ -114,6 +114,9 @@ export class LimitSet {
   /** Gives back to all members, one after the other, what a call cost; as `refund` of a limiter. */
   refund(keys: SetKeys, costs?: SetCosts, chargedAgoMs?: number): void {
     const flat = this.#flat(keys, costs)
+    this.#read()
+    // Looks at all keys and costs, so that nothing is wrong with the last when the first has its tokens back.
+    this.#native.peekEach(...flat)
     this.#members.forEach((member, i) => {
       member.refund(flat[2 * i] as Key, (flat[2 * i + 1] as number | undefined) ?? 1, chargedAgoMs)
     })
@@ -128,11 +131,11 @@ export class LimitSet {
    * many can wait as the least `maxWaiters` of the members.
    */
   async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
-    const flat = this.#flat(keys, costs).map((value) => kept(value as Key))
+    const flat = this.#flat(keys, costs).map((value) => keepKey(value as Key))
     for (const room of this.#memberRooms) room.tell(this.#waiting)
     const attempt = () => {
       this.#read()
-      const decision = this.#decision(this.#native.consume(...flat), flat)
+      const decision = this.#decision(this.#native.consumeEach(...flat), flat)
       const { limitedBy } = decision
       const cost = limitedBy === undefined ? undefined : flat[2 * this.names.indexOf(limitedBy) + 1]
       return attempted(decision, cost as number | undefined, this.#pollMs)

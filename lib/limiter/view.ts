@@ -8,7 +8,7 @@ import { type BatchOptions, BatchResult, consumeMany } from './batch'
 import { type Decision, decisionOf } from './decision'
 import { Lease } from './lease'
 import { checkReservation, checkTokens, Reservation, type ReserveOptions } from './reservation'
-import { attempted, kept, LONGEST_DELAY_MS, POLL_MS, queueIdOf, type Waiting } from './waiting'
+import { attempted, LONGEST_DELAY_MS, POLL_MS, queueIdOf, type Waiting } from './waiting'
 
 /** @internal What a view needs of the limiter it looks into. */
 export interface ViewParts {
@@ -147,7 +147,7 @@ export class LimiterView {
     const { native, results, readClock, waiting } = this.#parts
     if (native.acquire !== undefined)
       return Promise.reject(unsupported('wait', 'waitForLease', 'concurrency'))
-    const own = kept(key)
+    const own = keepKey(key)
     const attempt = (leftMs: number) => {
       readClock?.()
       const outcome = native.attempt(own, cost, Math.min(leftMs, LONGEST_DELAY_MS))
@@ -165,7 +165,7 @@ export class LimiterView {
   waitForLease(key: Key, cost?: number, options?: WaitOptions): Promise<Lease> {
     const { native, waiting, algorithm } = this.#parts
     if (native.acquire === undefined) return Promise.reject(unsupported('waitForLease', 'wait', algorithm))
-    const own = kept(key)
+    const own = keepKey(key)
     const attempt = () =>
       attempted(this.acquire(own, cost), cost, waiting.hasOthers ? POLL_MS : Number.POSITIVE_INFINITY)
     return waiting.room.wait(queueIdOf(own), attempt, options) as Promise<Lease>

@@ -96,7 +96,9 @@ export function attempted<Answer extends Decision>(
   }
   if (reason === 'busy' || reason === 'table-full') return { admitted, retryAfterMs, pollMs: POLL_MS, answer }
   if (retryAfterMs === Number.POSITIVE_INFINITY) throw tooCostly(cost ?? 1, limit)
-  return pollMs === undefined ? { admitted, retryAfterMs, answer } : { admitted, retryAfterMs, pollMs, answer }
+  return pollMs === undefined
+    ? { admitted, retryAfterMs, answer }
+    : { admitted, retryAfterMs, pollMs, answer }
 }
 
 function tooCostly(cost: number, capacity: number): RangeError {
@@ -109,9 +111,4 @@ function tooCostly(cost: number, capacity: number): RangeError {
 /** Keys of which the engine makes one key wait in one queue. What is no key is left to the engine to refuse. */
 export function queueIdOf(key: Key): QueueId {
   return types.isUint8Array(key) ? `\0bytes:${Buffer.from(key).toString('latin1')}` : key
-}
-
-/** The same key for later, whatever the caller does with the array. */
-export function kept(key: Key): Key {
-  return types.isUint8Array(key) ? Uint8Array.from(key) : key
 }

@@ -3,14 +3,22 @@ import { checkNumber, checkObject, type Range } from '../policy/options'
 
 /** How a call of `wait` waits. */
 export interface WaitOptions {
-  /** Gives the wait up when it aborts: the promise rejects with the signal's reason, and the place in the queue is free. */
+  /**
+   * Gives the wait up when it aborts: the promise rejects with the signal's reason, and the place in the queue is free. If
+   * it had aborted before, nothing is tried. A call that was booked already, and is only held back until it may go out
+   * (`leaky-bucket`, `evenly`), stays spent.
+   */
   signal?: AbortSignal
   /**
-   * The longest wait, in ms, on the limiter's clock; from 0 (try once) to `Infinity`, the default. Who comes to the head
-   * of the queue and learns that it would take longer is told at once.
+   * The longest wait, in ms, on the limiter's clock, counted down to the µs; from 0 (try once, if nobody is before it) to
+   * `Infinity`, the default. Who comes to the head of the queue and learns that it would take longer is told at once,
+   * and has spent nothing. On the machine's clock timers may ring a little late; the promise may then settle later by that.
    */
   maxWaitMs?: number
-  /** Higher ones go first; those of the same priority in the order in which they came. A safe integer; default 0. */
+  /**
+   * Higher ones go first; those of the same priority in the order in which they came. A safe integer, which may be
+   * negative; default 0. Who was booked already is not overtaken.
+   */
   priority?: number
 }
 

@@ -56,9 +56,7 @@ export class WaitingRoom<Answer> {
         return this.#enter(queueId, attempt, settings, undefined)
       }
       // Where there is no room to be held back in, only what may go out now is admitted.
-      const attempted = attempt(
-        this.#size < this.#maxWaiters ? floorUs(settings.maxWaitMs) / 1000 : 0,
-      )
+      const attempted = attempt(this.#size < this.#maxWaiters ? floorUs(settings.maxWaitMs) / 1000 : 0)
       if (attempted.admitted && !isHeldBack(attempted)) return Promise.resolve(attempted.answer)
       return this.#enter(queueId, attempt, settings, attempted)
     } catch (error) {
@@ -215,9 +213,9 @@ export class WaitingRoom<Answer> {
   }
 
   /** The timer rang. */
-  #seeToDue(untilUs?: number): void {
+  #seeToDue(untilUs = Number.POSITIVE_INFINITY): void {
     try {
-      const limitUs = untilUs ?? this.#clock.nowUs()
+      const limitUs = Math.min(untilUs, this.#clock.nowUs())
       // Ends: who tries in vain is put off to a later time.
       for (;;) {
         const waiter = this.#timer.first

@@ -10,11 +10,16 @@ using check::RegionFile;
 using check::RegionName;
 using check::smallRegion;
 using check::smallTable;
+using sluice::Concurrency;
 using sluice::FixedWindow;
 using sluice::Layout;
+using sluice::LeakyBucket;
 using sluice::Member;
 using sluice::PolicyList;
 using sluice::Region;
+using sluice::SlidingLog;
+using sluice::SlidingWindow;
+using sluice::StrictWindow;
 using sluice::Stripe;
 using sluice::Table;
 using sluice::TokenBucket;
@@ -122,3 +127,8 @@ void worksOnAnyOf(int regions) {
 
 TEST(a_token_bucket_works_on_any_content) { worksOnAnyOf<TokenBucket>(check::scaled(800)); }
 TEST(a_fixed_window_works_on_any_content) { worksOnAnyOf<FixedWindow>(check::scaled(800)); }
+TEST(a_leaky_bucket_works_on_any_content) { worksOnAnyOf<LeakyBucket>(check::scaled(200)); }
+TEST(a_sliding_window_works_on_any_content) { worksOnAnyOf<SlidingWindow>(check::scaled(400)); }
+TEST(a_sliding_log_works_on_any_content) { worksOnAnyOf<SlidingLog>(check::scaled(400)); }
+TEST(a_strict_window_works_on_any_content) { worksOnAnyOf<StrictWindow>(check::scaled(400)); }
+TEST(concurrency_works_on_any_content) { worksOnAnyOf<Concurrency>(check::scaled(400)); }

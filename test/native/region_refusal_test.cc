@@ -59,7 +59,8 @@ TEST(a_header_that_is_not_ours_is_refused) {
       {"begin like", ShareStatus::kCorrupt, true, [](RegionHeader& header) { header.magic = 0; }},
       {"begin like", ShareStatus::kCorrupt, true,
        [](RegionHeader& header) { header = {}, header.magic ^= 1; }},
-      {"version 2", ShareStatus::kVersion, true, [](RegionHeader& header) { header.layoutVersion = 2; }},
+      {"version 3", ShareStatus::kVersion, true, [](RegionHeader& header) { header.layoutVersion = 3; }},
+      {"version 1", ShareStatus::kVersion, true, [](RegionHeader& header) { header.layoutVersion = 1; }},
       {"version 0", ShareStatus::kVersion, false, [](RegionHeader& header) { header.layoutVersion = 0; }},
       {"checksum", ShareStatus::kCorrupt, false, [](RegionHeader& header) { header.checksum ^= 1; }},
       {"checksum", ShareStatus::kCorrupt, false, [](RegionHeader& header) { header.seed[3] ^= 1; }},
@@ -70,6 +71,10 @@ TEST(a_header_that_is_not_ours_is_refused) {
       {"bytes", ShareStatus::kCorrupt, true,
        [](RegionHeader& header) { header.maxKeys = ~std::uint64_t{0}; }},
       {"bytes", ShareStatus::kCorrupt, true, [](RegionHeader& header) { header.bytes = ~std::uint64_t{0}; }},
+      {"bytes", ShareStatus::kCorrupt, true, [](RegionHeader& header) { header.wordsPerSlot = 8; }},
+      {"bytes", ShareStatus::kCorrupt, true, [](RegionHeader& header) { header.wordsPerSlot = 65; }},
+      {"bytes", ShareStatus::kCorrupt, true,
+       [](RegionHeader& header) { header.wordsPerSlot = ~std::uint64_t{0}; }},
   };
   const RegionName name("header");
   for (const Row& row : rows) {

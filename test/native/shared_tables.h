@@ -1,12 +1,9 @@
-// Tables of 64 slots in a region that processes share, for both algorithms alike: one limit of 20 a day, a
+// Tables of 64 slots in a region that processes share, for all algorithms alike: one limit of 20 a day, a
 // tier of 40.
 #pragma once
 
-#include "core/fixed_window.h"
-#include "core/token_bucket.h"
-
+#include "limit_tables.h"
 #include "processes.h"
-#include "table_keys.h"
 
 namespace check {
 
@@ -16,8 +13,8 @@ inline constexpr std::uint32_t kTier = 1;
 
 template <class Algorithm>
 sluice::PolicySpec policyOf(std::uint64_t limit) {
-  // A token bucket refills one token a day; a fixed window is a day long.
-  if constexpr (std::is_same_v<Algorithm, sluice::TokenBucket>) return {1, kDay, limit, 0};
+  // A bucket refills one token a day; a window is a day long.
+  if constexpr (isBucket<Algorithm>) return {1, kDay, limit, 0};
   return {limit, 0, 0, 0};
 }
 
@@ -26,8 +23,10 @@ sluice::RegionSpec smallRegion(std::uint64_t maxLimit = kTierLimit) {
   sluice::RegionSpec spec;
   spec.algorithm = Algorithm::kId;
   spec.maxKeys = 40;
-  if constexpr (std::is_same_v<Algorithm, sluice::FixedWindow>) spec.book = {kDay, maxLimit, 0};
+  if constexpr (!isBucket<Algorithm>) spec.book = {kDay, maxLimit, 0};
+  spec.wordsPerSlot = wordsOf<Algorithm>(spec.book);
   spec.seed = hashSeed(1);
+  spec.id = Algorithm::kId;
   spec.time.userClock = 1;
   spec.base = policyOf<Algorithm>(kLimit);
   spec.base.isBase = 1;

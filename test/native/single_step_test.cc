@@ -21,6 +21,8 @@ using sluice::Decision;
 using sluice::FixedWindow;
 using sluice::Layout;
 using sluice::Outcome;
+using sluice::SlidingLog;
+using sluice::StrictWindow;
 using sluice::Table;
 using sluice::TokenBucket;
 
@@ -161,3 +163,5 @@ void stepThrough() {
 
 TEST(a_token_bucket_may_die_after_any_instruction) { stepThrough<TokenBucket>(); }
 TEST(a_fixed_window_may_die_after_any_instruction) { stepThrough<FixedWindow>(); }
+TEST(a_sliding_log_may_die_after_any_instruction) { stepThrough<SlidingLog>(); }
+TEST(a_strict_window_may_die_after_any_instruction) { stepThrough<StrictWindow>(); }

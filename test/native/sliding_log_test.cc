@@ -316,11 +316,16 @@ TEST(tiers_share_the_log) {
   CHECK_EQ(key.peek(1000, 0).remaining, 3);
 }
 
-TEST(a_frame_is_certain_only_without_width) {
+TEST(nothing_is_decided_from_the_payload_alone) {
   const Book policies = book(kSecond, {10});
-  CHECK(SlidingLog::frame(policies, 0, 5, 5).certain);
-  CHECK(!SlidingLog::frame(policies, 0, 5, 6).certain);
-  CHECK_EQ(SlidingLog::frame(policies, 0, 5, 6).atNs, 5);
+  std::uint64_t left = 77;
+  const auto frame = SlidingLog::frame(policies, 0, 5, 5);
+  for (const sluice::Entry entry :
+       {sluice::Entry{}, sluice::Entry{5, 0}, sluice::Entry{5, sluice::kBlockedFlag}}) {
+    CHECK(SlidingLog::chargeWithin(frame, entry, 1).kind == sluice::Verdict::Kind::kUnsure);
+    CHECK(SlidingLog::admitAt(frame, entry, 1, &left).kind == sluice::Verdict::Kind::kUnsure);
+  }
+  CHECK_EQ(left, 77);
 }
 
 TEST(no_bits_do_harm) {

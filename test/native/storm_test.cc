@@ -20,6 +20,7 @@ using check::Shared;
 using check::smallTable;
 using sluice::FixedWindow;
 using sluice::Outcome;
+using sluice::StrictWindow;
 using sluice::Table;
 using sluice::TokenBucket;
 
@@ -292,3 +293,4 @@ extern "C" void __asan_on_error() {
 
 TEST(a_token_bucket_survives_thousands_of_kills) { survivesStorm<TokenBucket>(1); }
 TEST(a_fixed_window_survives_thousands_of_kills) { survivesStorm<FixedWindow>(2); }
+TEST(a_strict_window_survives_thousands_of_kills) { survivesStorm<StrictWindow>(3); }

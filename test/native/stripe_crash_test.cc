@@ -12,16 +12,19 @@ using check::Random;
 using check::RegionName;
 using check::smallTable;
 using check::takeLock;
+using sluice::Concurrency;
 using sluice::Decision;
 using sluice::FixedWindow;
 using sluice::Outcome;
+using sluice::SlidingLog;
+using sluice::StrictWindow;
 using sluice::Table;
 using sluice::TokenBucket;
 
 namespace {
 
-// Later than everything that was written at kNow with a cost of 1 still counts, in either algorithm.
-constexpr std::uint64_t kLater = kNow + kDay + sluice::kNsPerSecond;
+// Later than everything that was written at kNow with a cost of 1 still counts, in any algorithm.
+constexpr std::uint64_t kLater = kNow + kDay / 12 * 13 + sluice::kNsPerSecond;
 constexpr std::uint64_t kLongNs = 30 * kDay;
 // Far more than it takes; a survivor that waits for the dead waits for ever.
 constexpr std::uint64_t kAtOnceUs = 2'000'000;
@@ -296,5 +299,10 @@ void randomScenarios(std::uint64_t seed) {
 
 TEST(a_token_bucket_survives_every_point) { everyScenario<TokenBucket>(); }
 TEST(a_fixed_window_survives_every_point) { everyScenario<FixedWindow>(); }
+TEST(a_sliding_log_survives_every_point) { everyScenario<SlidingLog>(); }
+TEST(a_strict_window_survives_every_point) { everyScenario<StrictWindow>(); }
+TEST(concurrency_survives_every_point) { everyScenario<Concurrency>(); }
 TEST(a_token_bucket_in_any_state_survives_every_point) { randomScenarios<TokenBucket>(1); }
 TEST(a_fixed_window_in_any_state_survives_every_point) { randomScenarios<FixedWindow>(2); }
+TEST(a_sliding_log_in_any_state_survives_every_point) { randomScenarios<SlidingLog>(3); }
+TEST(a_strict_window_in_any_state_survives_every_point) { randomScenarios<StrictWindow>(4); }

@@ -14,6 +14,30 @@ limiter.close()
 `
 const PRINTED = 'true,true,false\n'
 
+const TYPED = `
+import { Limiter, LimitSet, type Decision, type Key, type Lease, type Reservation, type SetDecision } from 'sluice'
+const limiter: Limiter = new Limiter({ algorithm: 'fixed-window', limit: 1, windowMs: 1000 })
+const held: Limiter = new Limiter({ algorithm: 'concurrency', limit: 1, holdMs: 1000 })
+const key: Key = new Uint8Array(4)
+const decision: Decision = limiter.tier('paid').consume(key, 2, { partial: true })
+export const seconds: number = Math.ceil((decision.retryAfterMs + decision.delayMs) / 1000)
+const lease: Lease = held.acquire(key)
+const reservation: Reservation = limiter.reserve(key, 5, 1000, { maxDebt: 1 })
+const set = new LimitSet([limiter, { name: 'held', limiter: held }])
+const answer: SetDecision = set.consume([key, 7], [1, 2])
+export const told: [boolean, number, string | undefined] = [lease.release(), reservation.settle(3), answer.limitedBy]
+export const waiting: Promise<Lease> = held.waitForLease(key, 1, { maxWaitMs: 5 })
+export const again: Limiter = Limiter.restore(limiter.dump())
+// @ts-expect-error no such algorithm
+new Limiter({ algorithm: 'fixed-windows', limit: 1, windowMs: 1000 })
+// @ts-expect-error no such option
+new Limiter({ limit: 1, windowMs: 1000, brust: 1 })
+// @ts-expect-error no key
+limiter.allow(undefined)
+// @ts-expect-error no keys
+set.allow([undefined, key])
+`
+
 /** The tarball as users get it, unpacked into a project that has nothing else. */
 describe('the packed tarball', () => {
   const project = mkdtempSync(join(tmpdir(), 'sluice-package-'))
@@ -106,17 +130,7 @@ describe('the packed tarball', () => {
   ])(
     'types: %s, %s resolution',
     (_kind, resolution, name) => {
-      const source = `import { Limiter, type Decision, type Key } from 'sluice'
-      const limiter: Limiter = new Limiter({ algorithm: 'fixed-window', limit: 1, windowMs: 1000 })
-      const key: Key = new Uint8Array(4)
-      const decision: Decision = limiter.tier('paid').consume(key, 2)
-      export const seconds: number = Math.ceil(decision.retryAfterMs / 1000)
-      // @ts-expect-error no such algorithm
-      new Limiter({ algorithm: 'fixed-windows', limit: 1, windowMs: 1000 })
-      // @ts-expect-error no such option
-      new Limiter({ limit: 1, windowMs: 1000, brust: 1 })
-      // @ts-expect-error no key
-      limiter.allow(undefined)`
+      const source = TYPED
       const module = resolution === 'node16' ? 'node16' : resolution === 'bundler' ? 'esnext' : 'commonjs'
       const tsc = createRequire(__filename).resolve('typescript/bin/tsc')
       const flags = [

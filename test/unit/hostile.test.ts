@@ -45,7 +45,7 @@ describe('a batch whose arrays have a life of their own', () => {
     limiter.close()
   })
 
-  test.each(['allowed', 'remaining', 'retryAfterMs'] as const)(
+  test.each(['allowed', 'remaining', 'retryAfterMs', 'delayMs'] as const)(
     'out.%s transferred away is replaced',
     (name) => {
       const limiter = open()
@@ -85,10 +85,22 @@ describe('workers', () => {
       'limiter ??= new Limiter({ limit: 1, windowMs: 1 }); try { limiter.allow(1.5) } catch {}',
     ],
     ['decides batches', 'limiter ??= new Limiter({ limit: 1, windowMs: 1 }), limiter.consumeMany([1, 2, 3])'],
+    [
+      'makes sets and decides by them',
+      'const each = () => new Limiter({ limit: 1, windowMs: 1, maxKeys: 10 }); new LimitSet([each(), each()]).consume(n)',
+    ],
+    [
+      'holds leases',
+      "limiter ??= new Limiter({ algorithm: 'concurrency', limit: 1, holdMs: 1 }), limiter.acquire(n++ % 9).release()",
+    ],
+    [
+      'dumps and restores',
+      'limiter ??= new Limiter({ limit: 1, windowMs: 1, maxKeys: 99 }), Limiter.restore(limiter.dump()).allow(n++)',
+    ],
   ])(
     'terminated while one %s',
     async (_name, work) => {
-      const code = `const { Limiter } = require(${JSON.stringify(library)}); let limiter, n = 0
+      const code = `const { Limiter, LimitSet } = require(${JSON.stringify(library)}); let limiter, n = 0
       require('node:worker_threads').parentPort.postMessage('up'); for (;;) { ${work} }`
       for (let i = 0; i < 15; i++) {
         const worker = new Worker(code, { eval: true })

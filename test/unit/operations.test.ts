@@ -22,11 +22,13 @@ describe('a decision', () => {
       remaining: 7,
       retryAfterMs: 0,
       resetAfterMs: 300,
+      consumed: 3,
+      delayMs: 0,
       reason: 'ok',
       source: 'local',
     }
     expect(limiter.consume('k', 3)).toStrictEqual(ok)
-    const limited: Decision = { ...ok, allowed: false, retryAfterMs: 100, reason: 'limited' }
+    const limited: Decision = { ...ok, allowed: false, consumed: 0, retryAfterMs: 100, reason: 'limited' }
     expect(limiter.consume('k', 8)).toStrictEqual(limited)
     const tooCostly: Decision = { ...limited, retryAfterMs: Number.POSITIVE_INFINITY, reason: 'too-costly' }
     expect(limiter.consume('k', 11)).toStrictEqual(tooCostly)
@@ -273,6 +275,10 @@ describe('close', () => {
       () => limiter.stats(),
       () => limiter.with({ limit: 7 }),
       () => view.allow('k'),
+      () => limiter.consume('k', 1, { partial: true }),
+      () => limiter.reserve('k', 1, 1000),
+      () => limiter.dump(),
+      () => limiter.setPolicy({ limit: 7 }),
     ]
     for (const call of calls)
       expectComplaint(call, { type: 'TypeError', code: 'ERR_SLUICE_CLOSED', says: ['closed'] })

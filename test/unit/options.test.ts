@@ -198,7 +198,7 @@ describe('choices', () => {
   })
 
   test.each([
-    ['burst', { ...window, burst: 5 }, 'token bucket'],
+    ['burst', { ...window, burst: 5 }, 'fixed-window, which has limit, windowMs, initial'],
     ['align', { ...good, align: 'epoch' }, 'fixed window'],
     ['tiers.paid', { ...window, tiers: { paid: { burst: 5 } } }, 'burst'],
   ])('%s does not belong to every algorithm', (name, options, says) => {

@@ -20,18 +20,25 @@ const HEADER = [
   'bytes',
   'algorithm',
   'maxKeys',
-  'windowNs',
-  'maxLimit',
-  'alignToEpoch',
+  'wordsPerSlot',
+  ...['windowNs', 'maxLimit', 'alignToEpoch'],
+  'steps',
+  ...['blockMs0', 'blockMs1', 'blockMs2', 'blockMs3', 'blockMs4', 'blockMs5', 'blockMs6', 'blockMs7'],
+  'forgetMs',
   ...['seed0', 'seed1', 'seed2', 'seed3'],
   ...['userClock', 'originNs', 'originUs', 'phaseNs'],
-  ...['bootId0', 'bootId1', 'createdEpochMs', 'checksum'],
+  ...['bootId0', 'bootId1', 'createdEpochMs', 'id', 'checksum'],
 ] as const
 export type HeaderField = (typeof HEADER)[number]
 
+/** How many words a region's header has. */
+export const HEADER_WORDS = HEADER.length
+
 const PLACE_BYTES = 64
+const POLICIES = { start: 256, bytes: 64 + 1024 * 7 * 8 } as const
+const MEMBERS_START = POLICIES.start + POLICIES.bytes
 /** Where the places of those who are attached begin and end: what an attempt to attach may touch. */
-export const MEMBERS = { start: 33_088, end: 33_088 + (1024 + 8) * PLACE_BYTES } as const
+export const MEMBERS = { start: MEMBERS_START, end: MEMBERS_START + (1024 + 8) * PLACE_BYTES } as const
 
 const given: string[] = []
 
@@ -71,12 +78,20 @@ export function writeHeader(bytes: Buffer, field: HeaderField, value: bigint): v
   bytes.writeBigUInt64LE(BigInt.asUintN(64, value), 8 * HEADER.indexOf(field))
 }
 
-/** Makes the checksum right again: SipHash-1-3 of one word after the other, each keyed with those before it. */
+/** Makes the checksum right again. */
 export function mendChecksum(bytes: Buffer): void {
-  const magic = readHeader(bytes, 'magic')
-  let sum = 0n
-  for (const field of HEADER.slice(0, -1)) sum = siphash(magic, sum, readHeader(bytes, field as HeaderField))
-  writeHeader(bytes, 'checksum', sum)
+  const words = HEADER.slice(0, -1).map((field) => readHeader(bytes, field as HeaderField))
+  writeHeader(bytes, 'checksum', checksumOf(words))
+}
+
+/** SipHash-1-3 of one word after the other, each keyed with those before it; and with the first, which tells what it is. */
+export function checksumOf(words: Iterable<bigint>): bigint {
+  let [magic, sum]: [bigint | undefined, bigint] = [undefined, 0n]
+  for (const word of words) {
+    magic ??= word
+    sum = siphash(magic, sum, word)
+  }
+  return sum
 }
 
 function siphash(k0: bigint, k1: bigint, word: bigint): bigint {
@@ -107,7 +122,7 @@ export function plant(name: string, bytes: Buffer): void {
 
 /** Makes the locks of a table of one stripe look as if the member of that place held them: policies, keys, or both. */
 export function lockFor(name: string, place: number, locks: readonly ('policies' | 'keys')[]): void {
-  const offsets = { policies: 256, keys: MEMBERS.end }
+  const offsets = { policies: POLICIES.start, keys: MEMBERS.end }
   const file = openSync(fileOf(name), 'r+')
   const token = Buffer.alloc(8)
   readSync(file, token, 0, 8, MEMBERS.start + place * PLACE_BYTES)

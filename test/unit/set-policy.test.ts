@@ -224,7 +224,7 @@ describe.each(KINDS)('setPolicy of %s', (_, openTwo) => {
       [{ limit: '5' }, 'TypeError', 'ERR_SLUICE_OPTION_TYPE', 'policy.limit'],
       [{ limit: null }, 'TypeError', 'ERR_SLUICE_OPTION_TYPE', 'policy.limit'],
       [{ limit: 1.5 }, 'RangeError', range, 'policy.limit'],
-      [{ limit: 1_000_000 }, 'RangeError', range, 'policy.limit must be at most 262142 in this table'],
+      [{ limit: 1_000_000 }, 'RangeError', range, 'policy.limit must be at most 65535 in this table'],
       [{ windowMs: 500 }, 'RangeError', range, 'policy.windowMs'],
       [{ burst: 5 }, 'TypeError', 'ERR_SLUICE_OPTION_UNKNOWN', 'burst'],
       [{ maxKeys: 5 }, 'TypeError', 'ERR_SLUICE_OPTION_UNKNOWN', 'maxKeys'],

@@ -10,12 +10,14 @@ import {
   truncateSync,
 } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
-import { type ErrorCode, Limiter, type LimiterOptions, ManualClock } from '../../lib/index'
+import { type ErrorCode, Limiter, type LimiterOptions, LimitSet, ManualClock } from '../../lib/index'
 import { expectComplaint } from './coded'
+import { ALGORITHMS, tenOf } from './every-algorithm'
 import {
   contentOf,
   fileOf,
   freshName,
+  HEADER_WORDS,
   type HeaderField,
   held,
   MEMBERS,
@@ -43,7 +45,7 @@ function open(shared: string, more: Partial<LimiterOptions> = {}): Limiter {
 /** The bytes of a sound region, of which `key` has spent 30. */
 function soundRegion(more: Partial<LimiterOptions> = {}): Buffer {
   const name = freshName()
-  open(name, more).consume('key', 30)
+  open(name, more).consume('key', more.limit ?? 30)
   return readFileSync(fileOf(name))
 }
 
@@ -104,7 +106,7 @@ describe('a file that is no whole region is refused, and stays as it is', () => 
       'of a later layout',
       (bytes) => writeHeader(bytes, 'layoutVersion', readHeader(bytes, 'layoutVersion') + 1n),
       'ERR_SLUICE_SHARED_VERSION',
-      /its layout is version 2, this sluice's is 1/,
+      /its layout is version 3, this sluice's is 2/,
     ],
     [
       'with another size in its header',
@@ -140,7 +142,7 @@ describe('a file that is no whole region is refused, and stays as it is', () => 
         mendChecksum(bytes)
       },
       corrupt,
-      /numbers make no sense/,
+      /its algorithm is none/,
     ],
   ])('%s', (_, change, code, says) => {
     const name = plantChanged((bytes) => {
@@ -161,7 +163,7 @@ describe('a file that is no whole region is refused, and stays as it is', () => 
 
   test('any one bit of its header turned over', () => {
     const sound = soundRegion()
-    for (let bit = 0; bit < 20 * 64; bit += 7) {
+    for (let bit = 0; bit < HEADER_WORDS * 64; bit += 7) {
       const name = freshName()
       const bytes = Buffer.from(sound)
       bytes[bit >> 3] = (bytes[bit >> 3] as number) ^ (1 << (bit & 7))
@@ -281,27 +283,33 @@ describe('what becomes of a region while it is in use', () => {
     }
   }
 
-  test.each([
-    ['token-bucket', 1],
-    ['token-bucket', 2],
-    ['fixed-window', 3],
-    ['fixed-window', 4],
-  ] as const)(
+  test.each(ALGORITHMS.flatMap((algorithm) => [1, 2].map((seed) => [algorithm, seed] as const)))(
     'every byte behind its header is noise (%s, seed %i): every call still comes back',
     (algorithm, seed) => {
       const name = freshName()
-      const bytes = soundRegion({ algorithm })
-      const random = noise(seed)
+      const hasBlocks = seed === 2 && algorithm !== 'leaky-bucket' && algorithm !== 'concurrency'
+      const more = hasBlocks ? { escalate: { blockMs: [1, 50], forgetMs: 100 } } : {}
+      const bytes = soundRegion({ windowMs: undefined as never, ...tenOf(algorithm, more) })
+      const random = noise(seed + 2 * ALGORITHMS.indexOf(algorithm))
       for (let i = 256; i < bytes.length; i++) bytes[i] = random.next().value as number
       plant(name, bytes)
       const limiter = Limiter.attach(name)
       opened.push(limiter)
+      const set = new LimitSet([limiter, open(freshName())])
       for (let i = 0; i < 500; i++) {
         expect(typeof limiter.allow(`key-${i}`)).toBe('boolean')
         limiter.consume(i, i)
+        limiter.consume(i, 7, { partial: true })
         limiter.peek(i)
         limiter.penalize(i, 3)
         limiter.refund(i, 3, 5)
+        if (algorithm === 'concurrency') limiter.acquire(i)[Symbol.dispose]()
+        else {
+          const reservation = limiter.reserve(i, 0, 5)
+          if (reservation.allowed) reservation.settle(2)
+        }
+        expect(typeof set.allow(i)).toBe('boolean')
+        set.consume(`key-${i}`)
         limiter.block(`key-${i}`, 1)
         limiter.reset(i)
       }

@@ -8,8 +8,8 @@ import { Bench, FakeLimiter, microtasks, reasonOf, SpyClock } from './waiting-fa
 const DAY_MS = 86_400_000
 
 afterEach(() => {
-  vi.useRealTimers()
   vi.restoreAllMocks()
+  vi.useRealTimers()
 })
 
 /** The timers of this test alone that have neither rung nor been cleared. */

@@ -1,12 +1,16 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { rangeError } from '../../lib/errors/errors'
 import { ManualClock } from '../../lib/time/clock'
 import type { WaitOptions } from '../../lib/waiting/wait-options'
 import type { Attempt, Attempted } from '../../lib/waiting/waiter'
 import { type WaitingClock, waitingClock } from '../../lib/waiting/waiting-clock'
 import { WaitingRoom } from '../../lib/waiting/waiting-room'
 
-/** For each key a bucket that holds `capacity` tokens and gets one every `msPerToken`, at whole multiples of it. */
+/**
+ * For each key a bucket that holds `capacity` tokens and gets one every `msPerToken`, at whole multiples of it. If it
+ * `paces`, what is admitted is held back until all that was spent before it has come back.
+ */
 export class FakeLimiter {
   readonly #spent = new Map<string, number>()
   /** The keys that tried, one for each try. */
@@ -16,21 +20,25 @@ export class FakeLimiter {
     readonly nowMs: () => number,
     readonly capacity = 1,
     readonly msPerToken = 100,
+    readonly paces = false,
   ) {}
 
-  attempt(key: string, cost: number): Attempted<string> {
+  attempt(key: string, cost: number, leftMs = Number.POSITIVE_INFINITY): Attempted<string> {
     this.tries.push(key)
-    const waitMs = this.waitMs(key, cost)
-    if (waitMs === 0) this.#spent.set(key, this.#backlogMs(key) + cost * this.msPerToken + this.nowMs())
-    return {
-      admitted: waitMs === 0,
-      never: cost > this.capacity,
-      retryAfterMs: waitMs,
-      answer: `${key} at ${this.nowMs()}`,
-    }
+    if (cost > this.capacity) throw rangeError('ERR_SLUICE_TOO_COSTLY', `${cost}`)
+    const backlogMs = this.#backlogMs(key)
+    const delayMs = this.paces ? backlogMs : 0
+    const waitMs = this.#waitMs(key, cost)
+    const admitted = waitMs === 0 && delayMs <= leftMs
+    if (admitted) this.#spent.set(key, backlogMs + cost * this.msPerToken + this.nowMs())
+    const answer = `${key} at ${this.nowMs() + delayMs}`
+    if (!admitted) return { admitted, retryAfterMs: waitMs === 0 ? delayMs : waitMs, answer }
+    return delayMs === 0
+      ? { admitted, retryAfterMs: 0, answer }
+      : { admitted, retryAfterMs: 0, delayMs, answer }
   }
 
-  waitMs(key: string, cost: number): number {
+  #waitMs(key: string, cost: number): number {
     return Math.max(0, this.#backlogMs(key) + (cost - this.capacity) * this.msPerToken)
   }
 
@@ -58,10 +66,11 @@ export class Bench {
       capacity = 1,
       msPerToken = 100,
       maxWaiters = 10_000,
+      paces = false,
       waiting = waitingClock(clock) as WaitingClock,
     } = {},
   ) {
-    this.limiter = new FakeLimiter(() => clock.now(), capacity, msPerToken)
+    this.limiter = new FakeLimiter(() => clock.now(), capacity, msPerToken, paces)
     this.room = new WaitingRoom<string>({ maxWaiters, clock: waiting })
   }
 
@@ -69,7 +78,7 @@ export class Bench {
     name: string,
     { key = 'k', cost = 1, ...options }: WaitOptions & { key?: string; cost?: number } = {},
   ) {
-    return this.waitFor(name, () => this.limiter.attempt(key, cost), options, key)
+    return this.waitFor(name, (leftMs) => this.limiter.attempt(key, cost, leftMs), options, key)
   }
 
   waitFor(name: string, attempt: Attempt<string>, options?: WaitOptions, key = 'k'): Promise<string> {

@@ -61,6 +61,8 @@ interface Queued extends Newcomer {
   deadlineMs: number
   /** Only a head has one. */
   tryAtMs: number
+  /** Of one that was admitted and is in no queue any more. */
+  held: { untilMs: number; order: number; outcome: string } | undefined
 }
 
 /** The rules, in plain lists that are searched through. */
@@ -68,7 +70,12 @@ abstract class Model implements Simulated {
   readonly outcomes: Outcomes = []
   protected waiting: Queued[] = []
   protected nowMs = 0
-  protected readonly limiter = new FakeLimiter(() => this.nowMs, CAPACITY, MS_PER_TOKEN)
+  protected readonly limiter: FakeLimiter
+  #heldSoFar = 0
+
+  constructor(paces: boolean) {
+    this.limiter = new FakeLimiter(() => this.nowMs, CAPACITY, MS_PER_TOKEN, paces)
+  }
 
   wait(name: number, newcomer: Newcomer): void {
     const queue = this.queue(newcomer.key)
@@ -77,13 +84,13 @@ abstract class Model implements Simulated {
       name,
       deadlineMs: this.nowMs + newcomer.maxWaitMs,
       tryAtMs: Number.POSITIVE_INFINITY,
+      held: undefined,
     }
     const isHead = queue.every((other) => other.priority < newcomer.priority)
-    if (isHead) {
-      if (this.tries(waiter)) return
-    }
-    const wouldWait = this.limiter.waitMs(newcomer.key, newcomer.cost)
-    if (this.waiting.length >= MAX_WAITERS) this.end(waiter, 'ERR_SLUICE_QUEUE_FULL')
+    const isFull = this.waiting.length >= MAX_WAITERS
+    const wouldWait = isHead ? this.tries(waiter, isFull ? 0 : newcomer.maxWaitMs) : 0
+    if (wouldWait === undefined) return
+    if (isFull) this.end(waiter, 'ERR_SLUICE_QUEUE_FULL')
     else if (isHead ? wouldWait > newcomer.maxWaitMs : newcomer.maxWaitMs === 0)
       this.end(waiter, 'ERR_SLUICE_WAIT_TIMEOUT')
     else {
@@ -110,7 +117,7 @@ abstract class Model implements Simulated {
 
   /** In the order in which they are served. */
   protected queue(key: string): Queued[] {
-    const members = this.waiting.filter((waiter) => waiter.key === key)
+    const members = this.waiting.filter((waiter) => waiter.key === key && waiter.held === undefined)
     return members.sort((a, b) => b.priority - a.priority || a.name - b.name)
   }
 
@@ -119,18 +126,32 @@ abstract class Model implements Simulated {
     this.outcomes.push(`${waiter.name}: ${outcome}`)
   }
 
-  /** @returns whether that settled it */
-  protected tries(waiter: Queued): boolean {
-    const { admitted, never } = this.limiter.attempt(waiter.key, waiter.cost)
-    if (admitted) this.end(waiter, `${waiter.key} at ${this.nowMs}`)
-    else if (never) this.end(waiter, 'ERR_SLUICE_TOO_COSTLY')
-    return admitted || never === true
+  /** @returns how long it would have to wait, if it is still in the queue */
+  protected tries(waiter: Queued, leftMs: number): number | undefined {
+    if (waiter.cost > CAPACITY) {
+      this.end(waiter, 'ERR_SLUICE_TOO_COSTLY')
+      return undefined
+    }
+    const {
+      admitted,
+      delayMs = 0,
+      retryAfterMs,
+      answer,
+    } = this.limiter.attempt(waiter.key, waiter.cost, leftMs)
+    if (!admitted) return retryAfterMs
+    if (delayMs === 0) this.end(waiter, answer)
+    else {
+      waiter.held = { untilMs: this.nowMs + delayMs, order: this.#heldSoFar++, outcome: answer }
+      if (!this.waiting.includes(waiter)) this.waiting.push(waiter)
+    }
+    return undefined
   }
 
   protected serve(key: string): void {
     for (const waiter of this.queue(key)) {
-      if (this.tries(waiter)) continue
-      waiter.tryAtMs = this.nowMs + this.limiter.waitMs(key, waiter.cost)
+      const wouldWait = this.tries(waiter, Math.max(0, waiter.deadlineMs - this.nowMs))
+      if (wouldWait === undefined) continue
+      waiter.tryAtMs = this.nowMs + wouldWait
       if (waiter.tryAtMs <= waiter.deadlineMs) return
       this.end(waiter, 'ERR_SLUICE_WAIT_TIMEOUT')
     }
@@ -142,6 +163,8 @@ class TickingModel extends Model {
   moveTo(ms: number): void {
     while (this.nowMs < ms) {
       this.nowMs++
+      for (const waiter of this.waiting.filter(({ held }) => held?.untilMs === this.nowMs))
+        this.end(waiter, waiter.held?.outcome ?? '')
       for (const key of ['k', 'l']) {
         this.serve(key)
         for (const waiter of this.queue(key)) {
@@ -159,39 +182,47 @@ class JumpingModel extends Model {
     this.nowMs = ms
     for (;;) {
       const due = this.waiting
-        .map((waiter) => ({ waiter, atMs: Math.min(waiter.tryAtMs, waiter.deadlineMs) }))
+        .map((waiter) => ({
+          waiter,
+          atMs: waiter.held?.untilMs ?? Math.min(waiter.tryAtMs, waiter.deadlineMs),
+          order: waiter.held?.order ?? waiter.name,
+        }))
         .filter(({ atMs }) => atMs <= ms)
-        .sort((a, b) => a.atMs - b.atMs || isTry(b.waiter) - isTry(a.waiter) || a.waiter.name - b.waiter.name)
+        .sort((a, b) => a.atMs - b.atMs || turnOf(a.waiter) - turnOf(b.waiter) || a.order - b.order)
       const first = due[0]?.waiter
       if (first === undefined) return
-      if (isTry(first) === 0) this.end(first, 'ERR_SLUICE_WAIT_TIMEOUT')
+      if (first.held !== undefined) this.end(first, first.held.outcome)
+      else if (turnOf(first) === 2) this.end(first, 'ERR_SLUICE_WAIT_TIMEOUT')
       else this.serve(first.key)
     }
   }
 }
 
-function isTry({ tryAtMs, deadlineMs }: Queued): number {
-  return tryAtMs <= deadlineMs ? 1 : 0
+function turnOf({ held, tryAtMs, deadlineMs }: Queued): number {
+  if (held !== undefined) return 0
+  return tryAtMs <= deadlineMs ? 1 : 2
 }
 
 /** The room itself, with the same limiter. */
 class Real implements Simulated {
   readonly outcomes: Outcomes = []
-  readonly bench = new Bench(undefined, {
-    capacity: CAPACITY,
-    msPerToken: MS_PER_TOKEN,
-    maxWaiters: MAX_WAITERS,
-  })
+  readonly bench: Bench
   readonly #controllers: (AbortController | undefined)[] = []
 
-  constructor(readonly jumps: boolean) {}
+  constructor(
+    readonly jumps: boolean,
+    paces: boolean,
+  ) {
+    const [capacity, msPerToken, maxWaiters] = [CAPACITY, MS_PER_TOKEN, MAX_WAITERS]
+    this.bench = new Bench(undefined, { capacity, msPerToken, maxWaiters, paces })
+  }
 
   wait(name: number, { key, cost, priority, maxWaitMs, hasSignal }: Newcomer): void {
     const controller = new AbortController()
     const options = hasSignal ? { priority, maxWaitMs, signal: controller.signal } : { priority, maxWaitMs }
     this.#controllers[name] = controller
     this.bench.room
-      .wait(key, () => this.bench.limiter.attempt(key, cost), options)
+      .wait(key, (leftMs) => this.bench.limiter.attempt(key, cost, leftMs), options)
       .then(
         (answer) => this.outcomes.push(`${name}: ${answer}`),
         (error) => this.outcomes.push(`${name}: ${error.code ?? error}`),
@@ -213,8 +244,8 @@ class Real implements Simulated {
   }
 }
 
-async function agrees(steps: Step[], model: Model, inOrder: boolean): Promise<void> {
-  const real = new Real(inOrder)
+async function agrees(steps: Step[], model: Model, inOrder: boolean, paces: boolean): Promise<void> {
+  const real = new Real(inOrder, paces)
   let nowMs = 0
   // At the end there is time for all; a jump serves as many as fit into the bucket.
   const end = Array.from({ length: MAX_WAITERS + 1 }, () => ({ op: 'move', ms: 100 }) as const)
@@ -236,16 +267,23 @@ async function agrees(steps: Step[], model: Model, inOrder: boolean): Promise<vo
   if (room.size !== 0) throw new Error(`${room.size} are left at ${clock.now()}`)
 }
 
-describe('a room does what plain lists do', () => {
+describe.each([
+  ['admits at once', false],
+  ['holds back', true],
+])('a room does what plain lists do, with a limiter that %s', (_, paces) => {
   test('millisecond by millisecond, where each head tries in each', async () => {
     const steps = fc.array(fc.oneof(newcomer, newcomer, moves(12), abort, give), { maxLength: 60 })
-    const property = fc.asyncProperty(steps, (schedule) => agrees(schedule, new TickingModel(), false))
+    const property = fc.asyncProperty(steps, (schedule) =>
+      agrees(schedule, new TickingModel(paces), false, paces),
+    )
     await fc.assert(property, seeded(1500))
   })
 
   test('in jumps over many times, with others who spend meanwhile, in the same order', async () => {
     const steps = fc.array(fc.oneof(newcomer, newcomer, moves(60), abort, give, take), { maxLength: 60 })
-    const property = fc.asyncProperty(steps, (schedule) => agrees(schedule, new JumpingModel(), true))
+    const property = fc.asyncProperty(steps, (schedule) =>
+      agrees(schedule, new JumpingModel(paces), true, paces),
+    )
     await fc.assert(property, seeded(3000))
   })
 })
