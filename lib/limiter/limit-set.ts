@@ -6,7 +6,7 @@ import { checkObject } from '../policy/options'
 import type { WaitOptions } from '../waiting/wait-options'
 import { type Decision, REASONS, type Reason } from './decision'
 import { LimiterView, partsOf } from './view'
-import { attempted, POLL_MS, queueIdOf, Waiting } from './waiting'
+import { attempted, LONGEST_DELAY_MS, POLL_MS, queueIdOf, Waiting } from './waiting'
 
 /** One limit of a set, under a name. */
 export interface LimitSetMember {
@@ -39,7 +39,7 @@ const FIELDS = 6
 /**
  * Several limits as one: a call is admitted if all admit it, and then spends from all of them; else it spends nowhere. For
  * limits per second and per day, or per user, per route and in all. However many threads and processes race, no call ever
- * sees, or leaves, half of another one.
+ * sees half of another one. (One whose process is killed in the midst may have been charged to some members only.)
  *
  * @example
  * const limits = new LimitSet([
@@ -133,9 +133,10 @@ export class LimitSet {
   async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
     const flat = this.#flat(keys, costs).map((value) => keepKey(value as Key))
     for (const room of this.#memberRooms) room.tell(this.#waiting)
-    const attempt = () => {
+    const attempt = (leftMs: number) => {
       this.#read()
-      const decision = this.#decision(this.#native.consumeEach(...flat), flat)
+      const isAdmitted = this.#native.attemptEach(...flat, Math.min(leftMs, LONGEST_DELAY_MS))
+      const decision = this.#decision(isAdmitted, flat)
       const { limitedBy } = decision
       const cost = limitedBy === undefined ? undefined : flat[2 * this.names.indexOf(limitedBy) + 1]
       return attempted(decision, cost as number | undefined, this.#pollMs)

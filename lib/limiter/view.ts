@@ -111,16 +111,20 @@ export class LimiterView {
    * @throws besides as all operations: RangeError ERR_SLUICE_UNSUPPORTED if the algorithm is another one
    */
   acquire(key: Key, cost = 1): Lease {
-    const { native, results, readClock, waiting } = this.#parts
+    const { native, readClock } = this.#parts
     if (native.acquire === undefined) throw unsupported('acquire', 'consume', this.#parts.algorithm)
     readClock?.()
-    const decision = decisionOf(native.acquire(key, cost), results)
+    return this.#lease(native.acquire(key, cost), keepKey(key), cost)
+  }
+
+  /** Of the call that has just been made. */
+  #lease(outcome: number, key: Key, cost: number): Lease {
+    const { native, results, readClock, waiting } = this.#parts
     const [high, low, nonce] = [results[6] as number, results[7] as number, results[8] as number]
-    const kept = keepKey(key)
-    return new Lease(decision, () => {
+    return new Lease(decisionOf(outcome, results), () => {
       readClock?.()
-      const released = native.release?.(kept, cost, high, low, nonce) ?? 0
-      waiting.wake(kept)
+      const released = native.release?.(key, cost, high, low, nonce) ?? 0
+      waiting.wake(key)
       return released > 0
     })
   }
@@ -162,12 +166,15 @@ export class LimiterView {
    * limiter object, or lapses, is noticed at once; of others, if there may be any (it is `shared`, was attached to, or gave
    * its `handle` away), within 10 ms.
    */
-  waitForLease(key: Key, cost?: number, options?: WaitOptions): Promise<Lease> {
-    const { native, waiting, algorithm } = this.#parts
+  waitForLease(key: Key, cost = 1, options?: WaitOptions): Promise<Lease> {
+    const { native, readClock, waiting, algorithm } = this.#parts
     if (native.acquire === undefined) return Promise.reject(unsupported('waitForLease', 'wait', algorithm))
     const own = keepKey(key)
-    const attempt = () =>
-      attempted(this.acquire(own, cost), cost, waiting.hasOthers ? POLL_MS : Number.POSITIVE_INFINITY)
+    const attempt = () => {
+      readClock?.()
+      const lease = this.#lease(native.attempt(own, cost, 0), own, cost)
+      return attempted(lease, cost, waiting.hasOthers ? POLL_MS : Number.POSITIVE_INFINITY)
+    }
     return waiting.room.wait(queueIdOf(own), attempt, options) as Promise<Lease>
   }
 

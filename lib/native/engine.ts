@@ -68,7 +68,10 @@ export interface NativeView {
   /** Returns the outcome: an index into the reasons (lib/limiter/decision.ts). */
   consume(key: Key, cost?: number): number
   consumePartial(key: Key, most?: number): number
-  /** For those who come again if refused. Refuses, too, what would have to be held back for longer than `maxDelayMs`. */
+  /**
+   * For those who come again if refused. Refuses, too, what would have to be held back for longer than `maxDelayMs`. Of
+   * concurrency the lease's ticket is in the results, as of `acquire`.
+   */
   attempt(key: Key, cost: number | undefined, maxDelayMs: number): number
   reserve(key: Key, estimate: number): number
   /** Of a charge whose time `reserve` has told; nothing once that is longer ago than `ttlMs`. */
@@ -94,6 +97,8 @@ export interface NativeSet {
   allow(key: unknown, cost?: unknown): boolean
   allowEach(...keysAndCosts: readonly unknown[]): boolean
   consumeEach(...keysAndCosts: readonly unknown[]): boolean
+  /** As `attempt` of a view, with `maxDelayMs` after all keys and costs. */
+  attemptEach(...keysCostsAndDelay: readonly unknown[]): boolean
   peekEach(...keysAndCosts: readonly unknown[]): boolean
 }
 

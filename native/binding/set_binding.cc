@@ -44,6 +44,12 @@ class SetCall {
   bool allow() { return binding_->set->allow(binding_->outcomes.data()); }
   bool charge() { return binding_->set->charge(binding_->outcomes.data(), binding_->decisions.data()); }
   bool peek() { return binding_->set->peek(binding_->outcomes.data(), binding_->decisions.data()); }
+  bool attempt(std::uint64_t maxDelayNs) {
+    return binding_->set->attempt(binding_->outcomes.data(), binding_->decisions.data(), maxDelayNs);
+  }
+
+  // The argument after all keys and costs.
+  napi_value last() const { return arguments_[2 * binding_->seats.size()]; }
 
   void handOver() const {
     for (std::size_t i = 0; i < binding_->seats.size(); ++i)
@@ -110,6 +116,16 @@ napi_value consume(napi_env env, napi_callback_info info) {
   SetCall<kArguments> call(env, info);
   if (!call.aim(false)) return nullptr;
   const bool admitted = call.charge();
+  call.handOver();
+  return call.toBoolean(admitted);
+}
+
+// attemptEach(likewise, maxDelayMs): boolean; the numbers are in the results
+napi_value attemptEach(napi_env env, napi_callback_info info) {
+  SetCall<2 * kMaxMembers + 1> call(env, info);
+  std::uint64_t maxDelayNs;
+  if (!call.aim(false) || !readSpanMs(env, call.last(), "maxDelayMs", &maxDelayNs)) return nullptr;
+  const bool admitted = call.attempt(maxDelayNs);
   call.handOver();
   return call.toBoolean(admitted);
 }
@@ -183,7 +199,8 @@ napi_value openSet(napi_env env, napi_callback_info info) {
   constexpr std::size_t kEach = 2 * kMaxMembers;
   const bool complete = napi_set_named_property(env, functions, "results", results) == napi_ok &&
                         add("allow", allow<2>) && add("allowEach", allow<kEach>) &&
-                        add("consumeEach", consume<kEach>) && add("peekEach", peek<kEach>);
+                        add("consumeEach", consume<kEach>) && add("attemptEach", attemptEach) &&
+                        add("peekEach", peek<kEach>);
   return complete ? functions : nullptr;
 }
 

@@ -83,14 +83,16 @@ struct Operations {
     return handOver(env, call.view(), decision);
   }
 
-  // attempt(key, cost = 1, maxDelayMs): outcome; the numbers are in the results
+  // attempt(key, cost = 1, maxDelayMs): outcome; the numbers are in the results, and a lease's ticket
   static napi_value attempt(napi_env env, napi_callback_info info) {
     const Call<Algorithm, 3> call(env, info);
     const auto request = call.request();
     std::uint64_t cost, maxDelayNs;
     if (!request || !call.tokens(1, "cost", 1, &cost)) return nullptr;
     if (!readSpanMs(env, call.argument(2), "maxDelayMs", &maxDelayNs)) return nullptr;
-    const Decision decision = sluice::attempt(*request, cost, maxDelayNs);
+    typename Algorithm::Entry after;
+    const Decision decision = sluice::attempt(*request, cost, maxDelayNs, &after);
+    handOverTicket(call.attachment(), after);
     if (decision.outcome == Outcome::kAllowed) call.attachment().count(decision.outcome);
     return handOver(env, call.view(), decision);
   }
@@ -134,12 +136,7 @@ struct Operations {
     Decision decision = describe(*request, answer, cost);
     if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
     call.attachment().count(decision.outcome);
-    const auto ticket = Algorithm::ticketOf(answer.applied.entry);
-    const Halves index = Halves::of(ticket.index);
-    Results* results = call.attachment().results;
-    results->ticketHigh = index.high;
-    results->ticketLow = index.low;
-    results->ticketNonce = static_cast<double>(ticket.nonce);
+    handOverTicket(call.attachment(), answer.applied.entry);
     return handOver(env, call.view(), decision);
   }
 
@@ -214,6 +211,18 @@ struct Operations {
   }
 
  private:
+  // Of an acquisition after which the entry is that.
+  static void handOverTicket(const Attachment<Algorithm>& attachment,
+                             const typename Algorithm::Entry& entry) {
+    if constexpr (requires { typename Algorithm::Ticket; }) {
+      const auto ticket = Algorithm::ticketOf(entry);
+      const Halves index = Halves::of(ticket.index);
+      attachment.results->ticketHigh = index.high;
+      attachment.results->ticketLow = index.low;
+      attachment.results->ticketNonce = static_cast<double>(ticket.nonce);
+    }
+  }
+
   // Without asking for the exact time, where it does not matter.
   static Verdict::Kind allowWithin(const Call<Algorithm, 2>& call, const Path& path, std::uint64_t cost) {
     View<Algorithm>& view = call.view();

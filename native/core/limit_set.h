@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/escalation.h"
@@ -203,14 +204,19 @@ class LimitSet {
 
   // Charges what the seats aim at, all or nothing. Whether it was admitted. The outcomes are in order of the
   // seats, and so are the decisions. If one key cannot be had now, all outcomes are kBusy.
-  bool charge(Outcome* outcomes, Decision* decisions) { return run(outcomes, decisions, true); }
+  bool charge(Outcome* outcomes, Decision* decisions) { return run(outcomes, decisions, {}); }
   // The same without decisions, and faster where nobody else uses the tables.
   bool allow(Outcome* outcomes) {
     const auto admitted = allowUnheld(outcomes);
-    return admitted ? *admitted : run(outcomes, nullptr, true);
+    return admitted ? *admitted : run(outcomes, nullptr, {});
   }
   // What `charge` would answer; spends nothing.
-  bool peek(Outcome* outcomes, Decision* decisions) { return run(outcomes, decisions, false); }
+  bool peek(Outcome* outcomes, Decision* decisions) { return run(outcomes, decisions, {.spends = false}); }
+  // `charge` for somebody who comes again if refused: that is no offence, and is not counted. Who would hold
+  // the call back for longer than `maxDelayNs` refuses it; then its `retryAfterNs` is that delay.
+  bool attempt(Outcome* outcomes, Decision* decisions, std::uint64_t maxDelayNs) {
+    return run(outcomes, decisions, {.comesAgain = true, .maxDelayNs = maxDelayNs});
+  }
 
  private:
   explicit LimitSet(std::vector<Seat*> seats) : seats_(std::move(seats)), ordered_(seats_) {
@@ -244,22 +250,46 @@ class LimitSet {
     return true;
   }
 
-  bool run(Outcome* outcomes, Decision* decisions, bool spends) {
+  struct Terms {
+    bool spends = true;
+    bool comesAgain = false;
+    std::uint64_t maxDelayNs = kNever;
+  };
+
+  bool run(Outcome* outcomes, Decision* decisions, const Terms& terms) {
     const bool isHeld =
         std::all_of(ordered_.begin(), ordered_.end(), [](Seat* seat) { return seat->hold(); });
     const bool admitted = isHeld && judge(outcomes);
     if (!isHeld) std::fill_n(outcomes, seats_.size(), Outcome::kBusy);
-    for (std::size_t i = 0; isHeld && spends && i < seats_.size(); ++i) {
+    const bool isLate = admitted && isHeldBackLongerThan(terms.maxDelayNs);
+    for (std::size_t i = 0; isHeld && terms.spends && !isLate && i < seats_.size(); ++i) {
       // Who refuses may have something to note, which spends nothing.
       if (admitted || outcomes[i] != Outcome::kAllowed) seats_[i]->commit();
     }
     for (std::size_t i = 0; decisions != nullptr && i < seats_.size(); ++i)
       decisions[i] = seats_[i]->describe();
     for (Seat* seat : seats_) seat->letGo();
-    if (!spends) return admitted;
+    if (isLate) return refuseLate(outcomes, decisions, terms.maxDelayNs);
+    if (!terms.spends || (terms.comesAgain && !admitted)) return admitted;
     if (!admitted) punish(outcomes, decisions);
     count(outcomes, admitted);
     return admitted;
+  }
+
+  // REQUIRES that all admit, and nothing is committed.
+  bool isHeldBackLongerThan(std::uint64_t maxDelayNs) const {
+    if (maxDelayNs == kNever) return false;
+    return std::any_of(seats_.begin(), seats_.end(),
+                       [&](const Seat* seat) { return seat->describe().delayNs > maxDelayNs; });
+  }
+
+  bool refuseLate(Outcome* outcomes, Decision* decisions, std::uint64_t maxDelayNs) const {
+    for (std::size_t i = 0; i < seats_.size(); ++i) {
+      if (decisions[i].delayNs <= maxDelayNs) continue;
+      outcomes[i] = decisions[i].outcome = Outcome::kLimited;
+      decisions[i].retryAfterNs = std::exchange(decisions[i].delayNs, 0);
+    }
+    return false;
   }
 
   bool judge(Outcome* outcomes) {

@@ -67,9 +67,11 @@ Decision peek(const Request<Algorithm>& request) {
 }
 
 // `consume` for somebody who comes again if refused: that is no offence. Where calls are held back, it is
-// refused if that would be for longer than `maxDelayNs`; then `retryAfterNs` is that delay.
+// refused if that would be for longer than `maxDelayNs`; then `retryAfterNs` is that delay. `after` becomes
+// the entry.
 template <class Algorithm>
-Decision attempt(const Request<Algorithm>& request, std::uint64_t cost, std::uint64_t maxDelayNs) {
+Decision attempt(const Request<Algorithm>& request, std::uint64_t cost, std::uint64_t maxDelayNs,
+                 typename Algorithm::Entry* after = nullptr) {
   std::uint64_t delayNs = 0;
   const auto answer = applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
     const auto& book = request.table.book();
@@ -86,6 +88,7 @@ Decision attempt(const Request<Algorithm>& request, std::uint64_t cost, std::uin
   Decision decision = describe(request, answer, cost);
   if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
   if (delayNs > maxDelayNs) decision.retryAfterNs = delayNs;
+  if (after != nullptr) *after = answer.applied.entry;
   return decision;
 }
 

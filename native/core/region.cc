@@ -151,7 +151,8 @@ Region::Attached Region::enter(std::unique_ptr<SharedMemory> memory, const Machi
 Region::Attached Region::create(const std::string& name, const RegionSpec& spec, const Machine& machine) {
   ShareFailure failed = needsClock(machine, spec.time);
   if (failed.status != ShareStatus::kOk) return {nullptr, std::nullopt, failed};
-  SharedMemory::Result made = SharedMemory::make(Layout::bytes(Geometry::forKeys(spec.maxKeys), spec.wordsPerSlot));
+  SharedMemory::Result made =
+      SharedMemory::make(Layout::bytes(Geometry::forKeys(spec.maxKeys), spec.wordsPerSlot));
   if (!made.memory) return {nullptr, std::nullopt, made.failure};
   format(made.memory->base(), made.memory->bytes(), spec, machine);
   failed = made.memory->enterGate(false);

@@ -1,6 +1,6 @@
 // What the algorithms with wide entries have in common: the words say what was spent and when, and a call is
-// admitted if what still counts leaves room for it. A block lies beside that, in payload and meta; under it what was
-// spent goes on ageing.
+// admitted if what still counts leaves room for it. A block lies beside that, in payload and meta; under it
+// what was spent goes on ageing.
 #pragma once
 
 #include <algorithm>

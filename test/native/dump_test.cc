@@ -146,8 +146,9 @@ void comesBack(std::uint64_t maxKeys, const std::vector<Path>& paths, Table<Algo
   CHECK(restored->region()->header().seed == table.region()->header().seed);
   CHECK(restored->region()->header().id != table.region()->header().id);
   CHECK_EQ(restored->region()->header().maxKeys, maxKeys);
-  // What was dead is not carried over.
   CHECK_EQ(Dump<Algorithm>::of(*restored, nowNs)->size(), words->size());
+  // What is over is not carried over.
+  CHECK_EQ(headerOf(*Dump<Algorithm>::of(table, nowNs + 20 * kWindow)).entries, 0);
   CHECK(areAlike(table, *restored, paths, nowNs));
 }
 

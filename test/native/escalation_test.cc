@@ -226,6 +226,26 @@ TEST(refused_at_once_by_many_is_one_offence) {
   oneOffenceEach<StrictWindow>();
 }
 
+// A caller that was refused, and is held up before it can punish: another one's offence is the same.
+TEST(whoever_comes_late_with_the_same_offence_adds_nothing) {
+  for (const bool meanwhile : {false, true}) {
+    const auto table = makeTable<FixedWindow>(kThree);
+    const auto request = requestOf(*table, 7, kStart);
+    consume(*table, 7, kStart, kLimit);
+    if (!meanwhile) CHECK_EQ(consume(*table, 7, kStart).outcome, Outcome::kBlocked);
+    const auto answer =
+        sluice::Escalating<FixedWindow>(request).punish([&](const auto& entry, std::uint64_t nowNs) {
+          const auto step = FixedWindow::charge(table->book(), 0, entry, nowNs, 1);
+          if (meanwhile && step.outcome == Outcome::kLimited)
+            CHECK_EQ(consume(*table, 7, kStart).outcome, Outcome::kBlocked);
+          return step;
+        });
+    CHECK_EQ(answer.applied.step.outcome, Outcome::kBlocked);
+    CHECK_EQ(consume(*table, 7, kStart + 1000 * kNsPerMs - 1).outcome, Outcome::kBlocked);
+    CHECK(isBlockedFor(*table, 7, kStart + 1000 * kNsPerMs, 5000));
+  }
+}
+
 TEST(what_is_remembered_lies_where_no_key_does) {
   const auto table = sluice::Table<TokenBucket>::create(100'000, check::hashSeed(3), TokenBucket::Book());
   const auto& geometry = table->geometry();

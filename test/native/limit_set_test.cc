@@ -219,6 +219,15 @@ struct Bucket {
     check::presentNs = kStart;
   }
   void aim(bool byFrame) { seat.aim(setKey(1), 0, kStart, 1, byFrame ? &frame : nullptr, byFrame); }
+  // Of the key's slot: each time it is held it rises by one.
+  std::uint64_t generation() const {
+    for (std::uint32_t i = 0; i < table->geometry().linesPerStripe; ++i) {
+      for (const sluice::Slot& slot : table->region()->lines()[i].slots) {
+        if (slot.loadKey().fingerprint() == setKey(1).fingerprint) return slot.loadState().bits & 15;
+      }
+    }
+    return check::fail(__FILE__, __LINE__, "the key is not there");
+  }
   std::uint64_t left() { return check::TableKey<TokenBucket>(*table, setKey(1)).peek(kStart).remaining; }
 
   std::unique_ptr<Table<TokenBucket>> table;
@@ -241,6 +250,30 @@ TEST(sets_do_what_the_same_calls_do_one_by_one) {
        {Outcome::kLimited, Outcome::kTooCostly, Outcome::kBlocked, Outcome::kTableFull})
     CHECK(seen.outcomes[static_cast<std::size_t>(outcome)] > 100 / SLUICE_TEST_SLOWDOWN);
   CHECK(seen.admitted > 1000 && seen.refused > 1000);
+}
+
+// Without locks only as long as nobody else could see the half of it.
+TEST(keys_are_held_as_soon_as_somebody_else_has_one_of_the_tables) {
+  Bucket first(1), second(2);
+  auto set = LimitSet::of({&first.seat, &second.seat});
+  Outcomes outcomes{};
+  const auto allow = [&] {
+    for (Bucket* bucket : {&first, &second}) bucket->aim(true);
+    CHECK(set->allow(outcomes.data()));
+  };
+  allow();
+  for (Bucket* shared : {&first, &second}) {
+    const std::uint64_t before = first.generation(), alsoBefore = second.generation();
+    allow();
+    CHECK_EQ(first.generation(), before);
+    CHECK_EQ(second.generation(), alsoBefore);
+    const auto other = Table<TokenBucket>::attach(sluice::Region::attach(shared->table->region()));
+    allow();
+    CHECK_EQ(first.generation(), (before + 1) % 16);
+    CHECK_EQ(second.generation(), (alsoBefore + 1) % 16);
+  }
+  CHECK_EQ(first.left(), 5);
+  CHECK_EQ(second.left(), 5);
 }
 
 TEST(what_was_spent_is_given_back_if_one_cannot_spend_any_more) {

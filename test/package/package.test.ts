@@ -65,7 +65,7 @@ describe('the packed tarball', () => {
     mkdirSync(installed, { recursive: true })
     execFileSync('tar', ['-xzf', join(project, tarball.filename), '-C', installed, '--strip-components=1'])
     write('package.json', '{ "private": true }')
-  }, 120_000)
+  }, 300_000)
   afterAll(() => rmSync(project, { recursive: true, force: true }))
 
   test('carries a binary and no build file, and runs nothing on install', () => {

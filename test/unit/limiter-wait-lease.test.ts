@@ -92,6 +92,17 @@ describe('waitForLease', () => {
     expect(await scene.settled()).toEqual(['a: ERR_SLUICE_CLOSED'])
   })
 
+  test('looking is no denial', async () => {
+    const scene = new LeaseScene({ limit: 1 })
+    scene.limiter.handle()
+    const held = scene.limiter.acquire('k')
+    scene.lease('a')
+    for (let i = 0; i < 10; i++) await scene.advance(10)
+    held.release()
+    expect(await scene.settled()).toEqual(['a'])
+    expect(scene.limiter.stats()).toMatchObject({ allowed: 2, denied: 0 })
+  })
+
   test('reset and refund let others in', async () => {
     const scene = new LeaseScene({ limit: 1 })
     scene.limiter.consume('k')

@@ -167,6 +167,47 @@ describe('wait of a set', () => {
     expect(scene.limiter.stats().keys).toBe(0)
   })
 
+  test('tries are no offences for escalate, and no denials', async () => {
+    const escalate = { blockMs: [60_000], forgetMs: 60_000 }
+    const scene = new SetScene({ limit: 4, burst: 1, escalate }, { escalate })
+    for (const name of ['a', 'b', 'c']) scene.join(name)
+    scene.join('late', undefined, { priority: 1, maxWaitMs: 10 })
+    expect(await scene.playUntil(500, 50)).toEqual({
+      a: 0,
+      'late: ERR_SLUICE_WAIT_TIMEOUT': 0,
+      b: 250,
+      c: 500,
+    })
+    for (const limiter of [scene.limiter, scene.all])
+      expect(limiter.stats()).toMatchObject({ allowed: 3, denied: 0 })
+    // Who does not wait is punished.
+    expect(scene.set.consume(['k', 'all'])).toMatchObject({ reason: 'blocked' })
+  })
+
+  test('a key that is new to a member with `initial` gets what it lacks in time', async () => {
+    const scene = new SetScene({ limit: 10, burst: 5, initial: 1, rememberMs: 60_000 })
+    scene.join('a', undefined, {}, [1, 3])
+    expect(await scene.playUntil(300, 50)).toEqual({ a: 200 })
+  })
+
+  test('resolves when the call may go out, by the member that holds it back longest', async () => {
+    const scene = new SetScene({ algorithm: 'leaky-bucket', limit: 5, queue: 2 }, { burst: 10, evenly: true })
+    for (const name of ['a', 'b', 'c', 'd', 'e']) scene.join(name)
+    expect(await scene.playUntil(1000, 50)).toEqual({ a: 0, b: 200, c: 400, d: 600, e: 800 })
+    expect(watchersOf(scene.clock).size).toBe(0)
+  })
+
+  test('what would go out too late is told at once, and spends nothing anywhere', async () => {
+    const scene = new SetScene({ algorithm: 'leaky-bucket', limit: 5, queue: 2 }, { burst: 10 })
+    scene.join('a')
+    scene.join('late', undefined, { maxWaitMs: 199.999 })
+    expect(await scene.settled()).toEqual(['a', 'late: ERR_SLUICE_WAIT_TIMEOUT'])
+    expect(scene.limiter.peek('k').remaining).toBe(9)
+    expect(scene.all.peek('all').remaining).toBe(2)
+    scene.join('b', undefined, { maxWaitMs: 200 })
+    expect(await scene.playUntil(200, 50)).toEqual({ b: 200 })
+  })
+
   test('fake timers drive it', async () => {
     vi.useFakeTimers({ now: 1_700_000_000_000 })
     const clock = () => Date.now()

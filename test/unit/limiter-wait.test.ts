@@ -130,6 +130,18 @@ describe('wait', () => {
     })
   })
 
+  test('where the table is full it looks every 10 ms whether any key has left', async () => {
+    const scene = new Scene({ limit: 1, windowMs: 60_000, maxKeys: 1 })
+    let key = 0
+    while (scene.limiter.consume(key).reason !== 'table-full') key++
+    scene.wait('a', { maxWaitMs: 1000 }, 1, key)
+    scene.wait('b', { maxWaitMs: 1000 }, 1, key + 1)
+    expect(await scene.advance(500)).toEqual([])
+    scene.limiter.reset(0)
+    expect(await scene.advance(10)).toEqual(['a'])
+    expect(await scene.advance(490)).toEqual(['b: ERR_SLUICE_WAIT_TIMEOUT'])
+  })
+
   test('a key that is blocked waits for the end of the block', async () => {
     const scene = new Scene({ burst: 1 })
     scene.limiter.block('k', 5000)

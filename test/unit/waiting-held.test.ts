@@ -154,6 +154,24 @@ describe('who is admitted but held back', () => {
     expect(watchersOf(bench.clock).size).toBe(0)
   })
 
+  test('of one whose signal aborted in its attempt no time is kept', () => {
+    const clock = new SpyClock()
+    const bench = new Bench(undefined, { waiting: clock })
+    const controller = new AbortController()
+    let tries = 0
+    const abortingLater = () => {
+      if (++tries === 1) return { admitted: false, retryAfterMs: 10, answer: '' }
+      controller.abort('off')
+      return heldFor(50)
+    }
+    bench.waitFor('a', abortingLater, { signal: controller.signal })
+    clock.us = 10_000
+    clock.ring()
+    expect(clock.scheduled).toEqual([])
+    bench.waitFor('b', () => heldFor(90))
+    expect(clock.scheduled.map(({ dueUs }) => dueUs)).toEqual([100_000])
+  })
+
   test('a clock that breaks leaves nobody held', async () => {
     const bench = new Bench()
     bench.waitFor('a', () => heldFor(50))
@@ -179,6 +197,24 @@ describe('maxWaitMs and pacing', () => {
     expect(lefts).toEqual([10, 6, 1.75, Number.POSITIVE_INFINITY])
     expect(await bench.advance(1.749)).toEqual([])
     expect(await bench.advance(0.001)).toEqual(['a: ERR_SLUICE_WAIT_TIMEOUT'])
+    bench.room.close()
+  })
+
+  test('in whole µs also where the clock shows fractions of them', () => {
+    const clock = new SpyClock()
+    const bench = new Bench(undefined, { waiting: clock })
+    const lefts: number[] = []
+    const refusing = (leftMs: number) => {
+      lefts.push(leftMs)
+      return { admitted: false, retryAfterMs: 4, pollMs: 4, answer: '' }
+    }
+    clock.us = 0.5
+    bench.waitFor('a', refusing, { maxWaitMs: 10 })
+    for (const us of [4000.75, 10_000.25, 11_000]) {
+      clock.us = us
+      bench.room.wake('k')
+    }
+    expect(lefts).toEqual([10, 5.999, 0, 0])
     bench.room.close()
   })
 
