@@ -45,6 +45,8 @@ async function run(job) {
   switch (job.kind) {
     case 'time':
       return measureTime(job)
+    case 'algorithm':
+      return (await import('./algorithm-calls.mjs')).measureAlgorithm(job)
     case 'dram':
       return measure(pointerChase(), BATCH, job.measureMs)
     case 'heap':

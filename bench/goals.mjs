@@ -1,5 +1,6 @@
 // The project's goals, as ratios within one run, and whether this run meets them. A goal not met is no failure.
 
+import { algorithmGoals } from './algorithm-goals.mjs'
 import { atLeast, atMost } from './goal.mjs'
 import { ALGORITHMS, BASELINES } from './jobs.mjs'
 import { sharingGoals } from './sharing-goals.mjs'
@@ -15,6 +16,7 @@ export function judge(results) {
     ...ALGORITHMS.flatMap((algorithm) => timeGoals(results, algorithm)),
     ...memoryGoals(results),
     ...heapGoals(results),
+    ...algorithmGoals(results),
     ...sharingGoals(results),
   ].filter((goal) => goal !== undefined)
 }

@@ -1,5 +1,6 @@
 // The list of what is measured. A job runs in a process of its own.
 
+import { algorithmJobs } from './algorithm-jobs.mjs'
 import { sharingJobs } from './sharing-jobs.mjs'
 
 /** @typedef {import('./contenders.mjs').ContenderName} ContenderName */
@@ -50,7 +51,7 @@ export const ALGORITHMS = ['bucket', 'window']
  * @typedef {{ kind: 'heap', contender: 'none' | 'bucket' | 'window-now', keyCount: number }} HeapJob
  * @typedef {{ kind: 'memory', contender: 'window' | 'bucket', keyCount: number }} MemoryJob
  * @typedef {import('./sharing-jobs.mjs').TogetherJob | import('./sharing-jobs.mjs').ExactJob | import('./sharing-jobs.mjs').RivalJob} SharingJob
- * @typedef {TimeJob | DramJob | HeapJob | MemoryJob | SharingJob} Job
+ * @typedef {TimeJob | DramJob | HeapJob | MemoryJob | SharingJob | import('./algorithm-jobs.mjs').AlgorithmJob} Job
  *
  * A job, its name, and how long it is guessed to take.
  * @typedef {{ name: string, job: Job, seconds: number }} Entry
@@ -61,7 +62,7 @@ export const ALGORITHMS = ['bucket', 'window']
 /** @type {Plan} */
 const full = {
   isQuick: false,
-  rounds: 4,
+  rounds: 3,
   heapRounds: 3,
   measureMs: 200,
   heapKeys: 5e6,
@@ -90,6 +91,7 @@ export function planRounds(isQuick, only) {
   const memory = chosen(memoryJobs())
   const rounds = [
     ...new Array(plan.rounds).fill(timed),
+    ...new Array(plan.rounds).fill(algorithmJobs(plan, only)),
     ...new Array(plan.rounds).fill(sharingJobs(plan, only)),
     heap,
     ...new Array(plan.heapRounds - 1).fill(heapAgain),

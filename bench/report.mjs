@@ -1,5 +1,6 @@
 // The printed result: tables of at most 100 columns, then what was lost.
 
+import { algorithmSections } from './algorithm-report.mjs'
 import { ALGORITHMS, BASELINES, LOADS } from './jobs.mjs'
 import { lossText } from './losses.mjs'
 import { quantile } from './results.mjs'
@@ -25,6 +26,7 @@ export function report({ results, goals, machine, plan, missing, loadAfter }) {
     dramText(results),
     heapTable(results),
     memoryTable(results),
+    ...algorithmSections(results, goals),
     ...sharingSections(results, goals),
     missing.join('\n'),
     goalTable(goals),

@@ -14,9 +14,10 @@ import { cleanUpAtExit, runJob } from './run-job.mjs'
 import { whatIsMissing } from './sharing-jobs.mjs'
 
 const USAGE = `usage: npm run bench -- [--quick] [--only NAME] [--json FILE]
-  --quick       fewer rounds and cases, under two minutes
+  --quick       fewer rounds and cases, under three minutes
   --only NAME   only jobs with NAME in their name (fresh/allow/bucket, 1m/, consumeMany, heap, memory, dram,
-                shared/, threads/, processes/, exact, one-key, rivals/)
+                algorithms/, algorithms/1k/allow, algorithms/set, shared/, threads/, processes/, exact,
+                one-key, rivals/)
   --json FILE   write every figure to FILE too`
 
 const engine = new URL('../build/Release/sluice.node', import.meta.url)

@@ -1,8 +1,7 @@
 // The part of the report that is about threads and processes.
 
-import { quantile } from './results.mjs'
 import { crewSizes, RIVALS, SHARED_CASES, SHARINGS } from './sharing-jobs.mjs'
-import { digits, verdict, wrapped } from './text.mjs'
+import { digits, spread, verdict, wrapped } from './text.mjs'
 
 /**
  * @typedef {import('./crew.mjs').CrewKind} CrewKind
@@ -197,12 +196,6 @@ function rivalRow(label, ...cells) {
       : `${text}${cell.padStart(Math.max(0, end - text.length))}`
   })
   return text.trimEnd()
-}
-
-/** The median with the quartiles. @param {number[]} ratios */
-function spread(ratios) {
-  const [low, middle, high] = [0.25, 0.5, 0.75].map((share) => quantile(ratios, share).toFixed(2))
-  return `${middle} [${low}, ${high}]`
 }
 
 /** @param {number | undefined} perSecond */

@@ -1,5 +1,7 @@
 // Words and numbers of the report.
 
+import { quantile } from './results.mjs'
+
 const COLUMNS = 100
 
 /** @type {Record<string, string>} */
@@ -14,6 +16,12 @@ export const TITLES = {
 /** Three digits or so. @param {number} value */
 export function digits(value) {
   return value < 100 ? value.toFixed(1) : value.toFixed(0)
+}
+
+/** The median with the quartiles. @param {number[]} ratios */
+export function spread(ratios) {
+  const [low, middle, high] = [0.25, 0.5, 0.75].map((share) => quantile(ratios, share).toFixed(2))
+  return `${middle} [${low}, ${high}]`
 }
 
 /** @param {import('./goal.mjs').Goal[]} goals @param {string} row */

@@ -132,7 +132,8 @@ function answerLines({ policy: { algorithm } }: RegionFacts, answer: KeyAnswer):
     return [`${it} would be DENIED now: ${left}. Admitted again ${again}${rest}`]
   }
   if (reason === 'blocked') {
-    return [`${it} would be DENIED now: it is BLOCKED for another ${wait}. \`sluice reset\` lifts that`]
+    const rest = `Admitted again in ${wait}, if nobody spends before; \`sluice reset\` lifts the block`
+    return [`${it} would be DENIED now: it is BLOCKED. ${rest}`]
   }
   return [`${it} would be DENIED now: ${OTHER_REASONS[reason] ?? reason}`]
 }

@@ -46,9 +46,15 @@ export class Lease implements Decision {
     if (this.#isReleased) {
       throw typeError('ERR_SLUICE_RELEASED', 'the lease was released before; release it once')
     }
-    const gaveBack = this.allowed && this.#giveBack()
+    // Before it is done: a clock function of the user's may come back here.
     this.#isReleased = true
-    return gaveBack
+    if (!this.allowed) return false
+    try {
+      return this.#giveBack()
+    } catch (error) {
+      this.#isReleased = false
+      throw error
+    }
   }
 
   /** For `using`: releases it, unless that was done before or there is nothing to release. Never throws. */

@@ -4,8 +4,8 @@ import { type Key, keepKey } from '../native/key'
 import { loadNative } from '../native/load'
 import { checkObject } from '../policy/options'
 import type { WaitOptions } from '../waiting/wait-options'
-import { type Decision, REASONS, type Reason } from './decision'
-import { LimiterView, partsOf } from './view'
+import { type SetDecision, setDecisionOf } from './set-decision'
+import { isView, type LimiterView, partsOf } from './view'
 import { attempted, LONGEST_DELAY_MS, POLL_MS, queueIdOf, Waiting } from './waiting'
 
 /** One limit of a set, under a name. */
@@ -16,17 +16,6 @@ export interface LimitSetMember {
   limiter: LimiterView
 }
 
-/** The answer of a set: that of the member which says most, with all of them beside it. */
-export interface SetDecision extends Decision {
-  /** The member that refused; of several the one with the longest `retryAfterMs`. Absent if the call was admitted. */
-  readonly limitedBy?: string
-  /**
-   * What each member says, by name. Of a call that was refused, those that would have admitted it say so (`allowed`), and
-   * have spent nothing (`consumed` 0).
-   */
-  readonly decisions: Readonly<Record<string, Decision>>
-}
-
 /** One key for all members, or one for each, in their order. */
 export type SetKeys = Key | readonly Key[]
 /** One cost for all members, or one for each, in their order. */
@@ -34,7 +23,6 @@ export type SetCosts = number | readonly number[]
 
 const MIN_MEMBERS = 2
 const MAX_MEMBERS = 8
-const FIELDS = 6
 
 /**
  * Several limits as one: a call is admitted if all admit it, and then spends from all of them; else it spends nowhere. For
@@ -94,21 +82,21 @@ export class LimitSet {
     }
     const flat = this.#flat(keys, costs)
     this.#read()
-    return this.#native.allowEach(...flat)
+    return callEach(this.#native.allowEach, flat)
   }
 
   /** `allow`, and says what is left of each. */
   consume(keys: SetKeys, costs?: SetCosts): SetDecision {
     const flat = this.#flat(keys, costs)
     this.#read()
-    return this.#decision(this.#native.consumeEach(...flat), flat)
+    return this.#decision(callEach(this.#native.consumeEach, flat), flat)
   }
 
   /** What `consume` would answer now. Spends nothing. */
   peek(keys: SetKeys, costs?: SetCosts): SetDecision {
     const flat = this.#flat(keys, costs)
     this.#read()
-    return this.#decision(this.#native.peekEach(...flat), undefined)
+    return this.#decision(callEach(this.#native.peekEach, flat), undefined)
   }
 
   /** Gives back to all members, one after the other, what a call cost; as `refund` of a limiter. */
@@ -116,7 +104,7 @@ export class LimitSet {
     const flat = this.#flat(keys, costs)
     this.#read()
     // Looks at all keys and costs, so that nothing is wrong with the last when the first has its tokens back.
-    this.#native.peekEach(...flat)
+    callEach(this.#native.peekEach, flat)
     this.#members.forEach((member, i) => {
       member.refund(flat[2 * i] as Key, (flat[2 * i + 1] as number | undefined) ?? 1, chargedAgoMs)
     })
@@ -161,44 +149,16 @@ export class LimitSet {
     return flat
   }
 
-  /** @param charged what was charged if the call was admitted; nothing if it only looked */
   #decision(allowed: boolean, charged: readonly unknown[] | undefined): SetDecision {
-    const decisions: Record<string, Decision> = Object.create(null)
-    let spokesman = 0
-    this.names.forEach((name, i) => {
-      const cost = (charged?.[2 * i + 1] as number | undefined) ?? 1
-      decisions[name] = this.#memberDecision(i, allowed && charged !== undefined ? cost : 0)
-      if (saysMore(decisions[name], decisions[this.names[spokesman] as string] as Decision)) spokesman = i
-    })
-    const name = this.names[spokesman] as string
-    const decision = { ...(decisions[name] as Decision), decisions }
-    if (!allowed) return { ...decision, limitedBy: name }
-    const delayMs = Math.max(...Object.values(decisions).map((member) => member.delayMs))
-    return { ...decision, delayMs }
-  }
-
-  #memberDecision(index: number, consumed: number): Decision {
-    const from = index * FIELDS
-    const results = this.#native.results
-    const outcome = results[from] as number
-    return {
-      allowed: outcome === 0,
-      limit: results[from + 4] as number,
-      remaining: results[from + 1] as number,
-      retryAfterMs: results[from + 2] as number,
-      resetAfterMs: results[from + 3] as number,
-      consumed,
-      delayMs: results[from + 5] as number,
-      reason: REASONS[outcome] as Reason,
-      source: 'local',
-    }
+    return setDecisionOf(this.names, this.#native.results, allowed, charged)
   }
 }
 
-/** A refusal more than an admission, then the longer wait; among admissions what leaves less. */
-function saysMore(a: Decision, b: Decision): boolean {
-  if (a.allowed !== b.allowed) return !a.allowed
-  return a.allowed ? a.remaining < b.remaining : a.retryAfterMs > b.retryAfterMs
+/** Calls with the elements as arguments: one by one for small sets, which is much faster than to spread them. */
+function callEach(call: (...keysAndCosts: readonly unknown[]) => boolean, flat: readonly unknown[]): boolean {
+  if (flat.length === 4) return call(flat[0], flat[1], flat[2], flat[3])
+  if (flat.length === 6) return call(flat[0], flat[1], flat[2], flat[3], flat[4], flat[5])
+  return call(...flat)
 }
 
 function queueKeyOf(flat: readonly unknown[]): string {
@@ -236,7 +196,7 @@ function checkMembers(value: unknown): Required<LimitSetMember>[] {
 }
 
 function checkMember(value: unknown, index: number): Required<LimitSetMember> {
-  if (value instanceof LimiterView) return { name: `${index}`, limiter: value }
+  if (isView(value)) return { name: `${index}`, limiter: value }
   const { name = `${index}`, limiter } = checkObject(`limit ${index} of the set`, value, ['name', 'limiter'])
   if (typeof name !== 'string') {
     throw typeError(
@@ -244,7 +204,7 @@ function checkMember(value: unknown, index: number): Required<LimitSetMember> {
       `the name of limit ${index} must be a string; got ${shown(name)}`,
     )
   }
-  if (!(limiter instanceof LimiterView)) {
+  if (!isView(limiter)) {
     throw typeError(
       'ERR_SLUICE_OPTION_TYPE',
       `limit ${index} of the set must be a Limiter, a tier, or { name, limiter }; got ${shown(limiter)}`,

@@ -75,11 +75,21 @@ export class Reservation implements Decision {
           : 'there is nothing to settle: the reservation was refused (look at `allowed`)',
       )
     }
-    const rest = cost - this.#estimate
-    const uncharged = rest > 0 ? rest - this.#parts.take(rest) : 0
-    if (rest < 0) this.#parts.giveBack(-rest)
+    // Before it is done: a clock function of the user's may come back here.
     this.#isSettled = true
-    return uncharged
+    try {
+      return this.#correctBy(cost - this.#estimate)
+    } catch (error) {
+      this.#isSettled = false
+      throw error
+    }
+  }
+
+  /** @returns what could not be charged any more */
+  #correctBy(tokens: number): number {
+    if (tokens > 0) return tokens - this.#parts.take(tokens)
+    if (tokens < 0) this.#parts.giveBack(-tokens)
+    return 0
   }
 
   /** `settle(0)`: it cost nothing. @throws as `settle` */

@@ -22,6 +22,8 @@ export interface ViewParts {
 
 /** @internal What a `LimitSet` needs of a view. */
 export let partsOf: (view: LimiterView) => ViewParts
+/** @internal Whether it is one, and not only looks like one. */
+export let isView: (value: unknown) => value is LimiterView
 
 export interface ConsumeOptions {
   /** Take what there is, if that is less than the cost; refuse only if there is nothing. Default false: all or nothing. */
@@ -41,6 +43,7 @@ export class LimiterView {
 
   static {
     partsOf = (view) => view.#parts
+    isView = (value): value is LimiterView => typeof value === 'object' && value !== null && #parts in value
   }
 
   /**
@@ -207,7 +210,7 @@ export class LimiterView {
   }
 
   /**
-   * Gives back `tokens` of a charge that turned out not to count. Never mints: a full bucket takes nothing, what has
+   * Gives back `tokens` of a charge that turned out not to count. Give back only what was charged. A full bucket takes nothing, what has
    * been refilled since the charge is not given twice, and a window that has passed is not credited to the next.
    * @param chargedAgoMs how long ago the charge was made, in ms; default 0: just now, in the present window
    * @returns whole tokens credited

@@ -110,5 +110,7 @@ function tooCostly(cost: number, capacity: number): RangeError {
 
 /** Keys of which the engine makes one key wait in one queue. What is no key is left to the engine to refuse. */
 export function queueIdOf(key: Key): QueueId {
-  return types.isUint8Array(key) ? `\0bytes:${Buffer.from(key).toString('latin1')}` : key
+  if (types.isUint8Array(key)) return `\0bytes:${Buffer.from(key).toString('latin1')}`
+  // So that no string is taken for bytes.
+  return typeof key === 'string' && key.startsWith('\0') ? `\0string:${key}` : key
 }

@@ -78,10 +78,8 @@ class Batch {
     const auto request = call_.request(Path{});
     if (!request) return false;
     nowNs_ = request->nowNs;
-    const auto& book = call_.table().book();
-    book.catchUp();
-    frame_ = Algorithm::frame(book, call_.view().policy, nowNs_, nowNs_);
-    paces_ = Algorithm::kPaces || book.specAt(call_.view().policy).evenly != 0;
+    frame_ = Algorithm::frame(call_.table().book(), call_.view().policy, nowNs_, nowNs_);
+    paces_ = request->paces();
     if (napi_get_value_uint32(env_, call_.argument(2), &count_) != napi_ok) return false;
     if (napi_get_value_uint32(env_, call_.argument(7), &from_) != napi_ok) return false;
     double cost = 0;

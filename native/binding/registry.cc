@@ -11,6 +11,7 @@ Registry& Registry::instance() {
 }
 
 std::string Registry::put(const std::shared_ptr<Region>& region) {
+  region->handOut();
   Registry& registry = instance();
   const std::lock_guard<std::mutex> guard(registry.mutex_);
   for (auto entry = registry.regions_.begin(); entry != registry.regions_.end();) {

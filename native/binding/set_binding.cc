@@ -79,7 +79,12 @@ class SetCall {
     const Digest digest = first.hash(key);
     for (const auto& seat : seats) {
       if (!seat->isOpen()) return throwClosed(env_), false;
-      if (!seat->aim(env_, binding_->hashesAlike ? digest : seat->hash(key), cost, coarseNs)) return false;
+      // Not in one: the digest would be copied, which waits for the cache.
+      if (binding_->hashesAlike) {
+        if (!seat->aim(env_, digest, cost, coarseNs)) return false;
+      } else if (!seat->aim(env_, seat->hash(key), cost, coarseNs)) {
+        return false;
+      }
     }
     return true;
   }

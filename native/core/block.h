@@ -4,6 +4,9 @@
 //
 //   payload  until, in ms 42 | exponent 6 | mantissa 12
 //   meta     flag 1 | the algorithm's own 11
+//
+// In the same form, with an exponent that no amount has, a record of a key's offences (escalation.h): how
+// many, and when they are forgotten. It lies where no key looks for its entry, and blocks nobody.
 #pragma once
 
 #include "core/slot.h"
@@ -15,6 +18,7 @@ struct Block {
   std::uint64_t spentUnits = 0;  // in 1/1024 token
 
   static constexpr std::uint64_t kUnitsPerToken = 1024;
+  static constexpr unsigned kRecordExponent = 63;
   static constexpr std::uint64_t kMaxUntilMs = (std::uint64_t{1} << 42) - 2;
 
   static constexpr bool is(const Entry& entry) { return (entry.meta & kBlockedFlag) != 0; }
@@ -22,8 +26,8 @@ struct Block {
 
   static constexpr Block decode(const Entry& entry) {
     const std::uint64_t mantissa = entry.payload & 0xfff;
-    const unsigned exponent = static_cast<unsigned>(entry.payload >> 12 & 0x3f);
-    return {entry.payload >> 18, mantissa << exponent};
+    const unsigned exponent = static_cast<unsigned>(entry.payload >> 12 & kRecordExponent);
+    return {entry.payload >> 18, exponent == kRecordExponent ? 0 : mantissa << exponent};
   }
 
   constexpr Entry encode(std::uint32_t ownMeta) const {
@@ -39,6 +43,16 @@ struct Block {
     }
     const std::uint64_t until = untilMs < kMaxUntilMs ? untilMs : kMaxUntilMs;
     return {until << 18 | std::uint64_t{exponent} << 12 | mantissa, kBlockedFlag | ownMeta};
+  }
+
+  static constexpr bool isRecord(const Entry& entry) {
+    return is(entry) && (entry.payload >> 12 & kRecordExponent) == kRecordExponent;
+  }
+  // REQUIRES isRecord.
+  static constexpr std::uint64_t offencesIn(const Entry& record) { return record.payload & 0xfff; }
+  static constexpr Entry recordOf(std::uint64_t offences, std::uint64_t untilMs) {
+    const std::uint64_t until = untilMs < kMaxUntilMs ? untilMs : kMaxUntilMs;
+    return {until << 18 | std::uint64_t{kRecordExponent} << 12 | (offences & 0xfff), kBlockedFlag};
   }
 
   constexpr std::uint64_t untilNs() const {

@@ -66,15 +66,24 @@ class Dump {
     header.time = region.time;
     header.nowNs = nowNs;
     header.epochNs = SystemClock::epochNs();
-    std::vector<std::uint64_t> words(DumpHeader::kWords);
-    // In this order: others may add policies, and make one of them the limiter's own.
+    // In this order, as others go on: the policies are at least those that entries are under, and the
+    // limiter's own.
     header.base = table.basePolicy();
+    std::vector<std::uint64_t> entries, ofStripe;
+    // Room for all, so that nothing is allocated while the lock is held.
+    const std::uint64_t slotsPerStripe = table.geometry().slots() / table.geometry().stripes;
+    ofStripe.reserve(slotsPerStripe * (DumpHeader::kPlaceWords + header.wordsPerSlot));
+    for (std::uint32_t stripe = 0; stripe < table.geometry().stripes; ++stripe) {
+      ofStripe.clear();
+      if (!appendStripe(table, stripe, nowNs, ofStripe, header)) return std::nullopt;
+      entries.insert(entries.end(), ofStripe.begin(), ofStripe.end());
+    }
     table.book().catchUp();
     header.policies = table.book().size();
+    std::vector<std::uint64_t> words(DumpHeader::kWords);
+    words.reserve(header.words());
     for (std::uint32_t i = 0; i < header.policies; ++i) append(words, table.book().specAt(i));
-    for (std::uint32_t stripe = 0; stripe < table.geometry().stripes; ++stripe) {
-      if (!appendStripe(table, stripe, nowNs, words, header)) return std::nullopt;
-    }
+    words.insert(words.end(), entries.begin(), entries.end());
     std::memcpy(words.data(), &header, sizeof header);
     words.push_back(dumpChecksum(words));
     return words;

@@ -1,9 +1,9 @@
 // Blocks for those who go on after being refused, each longer than the one before; forgotten after good
 // behaviour.
 //
-// How often a key has offended is remembered in an entry of its own (Geometry::companionOf): a block that
-// lasts until the offences are forgotten, with their number where a block keeps what was spent. Nobody looks
-// at it but this, and only when a call is refused, so calls that are admitted pay nothing for it.
+// How often a key has offended is recorded in an entry of its own (Geometry::companionOf, Block::isRecord),
+// which lasts until the offences are forgotten. Nobody looks at it but this, and only when a call is refused,
+// so calls that are admitted pay nothing for it. Where a table is full, records go first: they limit nobody.
 #pragma once
 
 #include "core/block.h"
@@ -50,8 +50,7 @@ class Escalating {
 
   static std::uint64_t offencesOf(const Entry& entry, std::uint64_t nowNs) {
     const sluice::Entry plain{entry.payload, entry.meta};
-    const Block block = Block::decode(plain);
-    return Block::is(plain) && block.active(nowNs) ? block.spentUnits : 0;
+    return Block::isRecord(plain) && Block::decode(plain).active(nowNs) ? Block::offencesIn(plain) : 0;
   }
 
   std::uint64_t offencesUntilNow() const {
@@ -67,11 +66,12 @@ class Escalating {
   // Offences beyond the last step change nothing, and are not counted.
   void remember(std::uint64_t offences, std::uint64_t blockedUntilNs) const {
     const std::uint64_t forgetNs = mulDivFloor(escalation().forgetMs, kNsPerMs, 1, kHorizonNs / 2);
-    const Block block{Block::untilMsOf(std::min(blockedUntilNs + forgetNs, kHorizonNs)),
-                      std::min(offences, escalation().steps)};
-    const auto encoded = block.encode(0);
+    const std::uint64_t untilMs = Block::untilMsOf(std::min(blockedUntilNs + forgetNs, kHorizonNs));
     const Request<Algorithm> request{request_.table, companion_, request_.policy, request_.nowNs};
-    applyTo(request, [&](const auto&, std::uint64_t) {
+    applyTo(request, [&](const auto& entry, std::uint64_t nowNs) {
+      // Another thread may have noted a later one.
+      const std::uint64_t most = std::max(offences, offencesOf(entry, nowNs));
+      const auto encoded = Block::recordOf(std::min(most, escalation().steps), untilMs);
       BasicStep<Entry> step;
       step.next.payload = encoded.payload;
       step.next.meta = encoded.meta;

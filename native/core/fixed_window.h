@@ -96,9 +96,10 @@ class FixedWindow {
     std::uint64_t strictestFirst() const {
       const std::uint64_t strictestLimit = strictest();
       lookAtNew();
-      const bool hasOwn = base() < size() && specAt(base()).isBase != 0;
-      const std::uint64_t own = hasOwn ? (*this)[base()].firstLimit : kMaxTokens;
-      return std::min({strictestLimit, strictestFirstOfTiers_, own});
+      const std::uint32_t own = base();  // once: others may change it
+      const bool hasOwn = own < size() && specAt(own).isBase != 0;
+      const std::uint64_t ownFirst = hasOwn ? (*this)[own].firstLimit : kMaxTokens;
+      return std::min({strictestLimit, strictestFirstOfTiers_, ownFirst});
     }
     void lookAtNew() const {
       for (; lookedAt_ < size(); ++lookedAt_) {

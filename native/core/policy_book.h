@@ -55,9 +55,9 @@ class PolicyBook {
   // The least that any policy in use lets pass at once: the tiers, and the limiter's own as it is now.
   std::uint64_t strictest() const {
     catchUp();
-    const PolicySpec none{};
-    const PolicySpec& own = base() < specs_.size() ? specs_[base()] : none;
-    return own.isBase ? std::min(strictestTier_, policies_[base()].mostAtOnce()) : strictestTier_;
+    const std::uint32_t own = base();  // once: others may change it
+    if (own >= specs_.size() || !specs_[own].isBase) return strictestTier_;
+    return std::min(strictestTier_, policies_[own].mostAtOnce());
   }
 
  private:

@@ -2,6 +2,7 @@
 // a name by all processes of a machine; the layout is the same.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -58,11 +59,14 @@ class Region {
   // The same origin, as this process's clock tells it.
   const TimeBase& time() const { return time_; }
   std::size_t bytes() const { return bytes_; }
-  // Whether `self`, one user's pointer to it, is all there is: then nobody else changes anything, as long as
-  // nobody attaches.
+  // Whether `self`, one user's pointer to it, is all there is, and nobody else can attach meanwhile: then
+  // nobody else changes anything.
   static bool isAlone(const std::shared_ptr<Region>& self) {
-    return self.use_count() == 1 && !self->isShared();
+    // Relaxed: set by the thread that asks, before anybody can attach.
+    return self.use_count() == 1 && !self->isShared() && !self->isHandedOut_.load(std::memory_order_relaxed);
   }
+  // From here on others may attach to a private region at any time.
+  void handOut() { isHandedOut_.store(true, std::memory_order_relaxed); }  // relaxed: see isAlone
   bool isShared() const { return std::holds_alternative<std::unique_ptr<SharedMemory>>(memory_); }
 
   PolicyList& policies() const { return *at<PolicyList>(Layout::kPolicies); }
@@ -94,6 +98,7 @@ class Region {
   RegionHeader header_;
   Geometry geometry_;
   TimeBase time_;
+  std::atomic<bool> isHandedOut_ = false;
 };
 
 // A region and one's place in it; or why not.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/block.h"
 #include "core/decision.h"
 #include "core/layout.h"
 #include "core/stripe_lines.h"
@@ -69,7 +70,7 @@ class StripeKeys {
         if (!slot.loadKey().occupied()) return {&slot, distance, state};
         const Entry entry = entryOf(slot, state);
         if (!Algorithm::live(book_, entry, nowNs)) return {&slot, distance, state};
-        const Weight weight = Algorithm::weigh(book_, entry, nowNs);
+        const Weight weight = weigh(entry, nowNs);
         if (weight.limiting) {
           earliest = std::min(earliest, weight.limitingUntilNs);
         } else if (weight.consumed < leastConsumed) {
@@ -80,6 +81,11 @@ class StripeKeys {
     }
     least.waitNs = saturatingSub(earliest, nowNs);
     return least;
+  }
+
+  Weight weigh(const Entry& entry, std::uint64_t nowNs) const {
+    if (Block::isRecord({entry.payload, entry.meta})) return {};
+    return Algorithm::weigh(book_, entry, nowNs);
   }
 
   // A new entry as it is to be written.

@@ -42,6 +42,7 @@ class TokenBucket {
     bool remembers = false;            // whether a full bucket differs from an unknown one
     bool wraps = false;                // times of this policy outgrow the payload before the horizon
     bool isBase = false;               // see PolicySpec
+    bool isQueue = false;              // what is spent is a queue
     bool evenly = false;
     std::uint64_t mostAtOnce() const { return burst; }
   };
@@ -58,7 +59,9 @@ class TokenBucket {
         own.initial = own.rememberNs = 0;
         own.evenly = 1;
       }
-      return makePolicy(own);
+      auto policy = makePolicy(own);
+      if (policy) policy->isQueue = isOfQueues_;
+      return policy;
     }
 
    protected:
@@ -352,9 +355,21 @@ class TokenBucket {
     reading.spent = saturatingSub(reading.fullAt, present);
     if (drainIndex == asked) return reading;
     const Policy& policy = book[asked];
+    if (policy.isQueue) {
+      reading.spent = bookedUnder(policy, reading, nowNs);
+      return reading;
+    }
     reading.carriedOver = drain.isBase && policy.isBase && !reading.blocked && reading.spent != 0;
     reading.spent = spentUnder(policy, drain, reading.spent);
     return reading;
+  }
+
+  // What a queue that drains under one policy is under another one: calls that were told their times keep
+  // them, and the next one comes after them.
+  static std::uint64_t bookedUnder(const Policy& to, const Reading& reading, std::uint64_t nowNs) {
+    if (reading.spent == 0) return 0;
+    const std::uint64_t emptyAt = to.scale.atOrAfter(reading.drain->scale.firstNsAt(reading.fullAt));
+    return std::min(saturatingSub(emptyAt, to.scale.at(nowNs)), kMaxUnits);
   }
 
   // The same block, at whose end `spentAtEnd` will be missing and drain under the policy of that index.
@@ -395,7 +410,12 @@ class TokenBucket {
 
   // What is missing now, or, of a blocked bucket, at the end of the block.
   static std::uint64_t missingIn(const Reading& reading, const Policy& asked) {
-    return reading.blocked ? spentUnder(asked, *reading.drain, reading.spentAtEnd) : reading.spent;
+    if (!reading.blocked) return reading.spent;
+    if (asked.isQueue && reading.drain != &asked) {
+      const std::uint64_t end = reading.fullAt - reading.spentAtEnd;
+      return reading.spentAtEnd == 0 ? 0 : bookedUnder(asked, reading, reading.drain->scale.firstNsAt(end));
+    }
+    return spentUnder(asked, *reading.drain, reading.spentAtEnd);
   }
 
   // What refilled in the last `ageNs`, rounded up; also if that began before the table did.
@@ -409,6 +429,11 @@ class TokenBucket {
   // move to the asking policy adds to it stays until nothing is spent.
   static std::uint64_t waitFor(const Policy& policy, const Reading& reading, std::uint64_t nowNs,
                                std::uint64_t cost) {
+    if (policy.isQueue && reading.drain != &policy) {
+      const std::uint64_t emptyAt = policy.scale.atOrAfter(reading.drain->scale.firstNsAt(reading.fullAt));
+      const std::uint64_t mayBeBooked = policy.capacity - cost * policy.unitsPerToken;
+      return saturatingSub(policy.scale.firstNsAt(saturatingSub(emptyAt, mayBeBooked)), nowNs);
+    }
     const std::uint64_t room =
         saturatingSub(policy.capacity - cost * policy.unitsPerToken, addedByMove(policy, *reading.drain));
     const std::uint64_t mayRemain = mulDivFloor(room, reading.drain->unitsPerToken, policy.unitsPerToken);

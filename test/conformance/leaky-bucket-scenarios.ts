@@ -117,7 +117,7 @@ export const leakyBucketScenarios: Scenario[] = [
     ],
   },
   {
-    name: 'leaky bucket: tiers share the queue, which leaks at the rate of the last charge',
+    name: 'leaky bucket: tiers share the queue, and calls that were told their times keep them',
     policy: { ...tenPerSecond, tiers: { paid: { limit: 100 } } },
     steps: [
       [0, 'consume', 'k', 4],

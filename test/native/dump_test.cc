@@ -385,3 +385,32 @@ TEST(others_go_on_while_a_dump_is_taken) {
   CHECK_EQ(admitted.load(), 30 * kTierLimit);
   CHECK_EQ(spentIn(*restore<StrictWindow>(*Dump<StrictWindow>::of(*table, kNow))), admitted.load());
 }
+
+TEST(a_dump_knows_all_policies_that_its_entries_are_under) {
+  constexpr std::uint32_t kKeys = 200;
+  const auto table = makeTable<TokenBucket>(5000);
+  const auto other = Table<TokenBucket>::attach(Region::attach(table->region()));
+  std::atomic<bool> over = false;
+  check::race(
+      [&](unsigned thread) {
+        if (thread == 0) {
+          // Each key is charged under a policy that is newer than the last one.
+          for (std::uint32_t i = 0; i < kKeys; ++i) {
+            const auto added = other->addPolicy(inWindow(100 + i, kWindow));
+            CHECK_EQ(sluice::allow<TokenBucket>({*other, numberedKey(*other, i), added.index, kNow}, 1),
+                     Outcome::kAllowed);
+          }
+          over = true;
+          return;
+        }
+        for (bool last = false; !last;) {
+          last = over;
+          const Words words = *Dump<TokenBucket>::of(*table, kNow);
+          const DumpHeader header = headerOf(words);
+          std::size_t at = DumpHeader::kWords + header.policies * DumpHeader::kPolicyWords;
+          for (std::uint64_t i = 0; i < header.entries; ++i, at += DumpHeader::kPlaceWords)
+            CHECK(sluice::KeyWord{words[at + 1]}.meta() < header.policies);
+        }
+      },
+      2);
+}

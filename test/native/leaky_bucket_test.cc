@@ -135,17 +135,36 @@ TEST(who_cannot_wait_goes_now_or_not_at_all) {
   CHECK_EQ(now(book, key, kSecond, 7), Outcome::kBlocked);
 }
 
-TEST(who_cannot_wait_heals_and_carries_over_like_others) {
-  LeakyBucket::Book book = bookOf({10, kSecond, 6, 1});
-  CHECK(book.add({10, kSecond, 12, 1}).has_value());
+TEST(who_cannot_wait_heals_like_others) {
+  const LeakyBucket::Book book = bookOf({10, kSecond, 6, 1});
   Key key(book);
   CHECK_EQ(key.allow(kDay, 6), Outcome::kAllowed);
   const Step healed = LeakyBucket::chargeNow(book, 0, key.entry, kSecond, 1);
   CHECK(healed.fromFuture && healed.write && healed.outcome == Outcome::kLimited);
-  const Step carried = LeakyBucket::chargeNow(book, 1, key.entry, kDay, 1);
-  CHECK(carried.write && carried.outcome == Outcome::kLimited && carried.next.meta == 1);
-  key.entry = carried.next;
-  CHECK_EQ(key.peek(kDay, 1).remaining, 0);
+}
+
+// Ten a second, then another rate and queue, of the limiter itself or of a tier.
+TEST(calls_that_were_told_their_times_keep_them_when_the_policy_changes) {
+  for (const std::uint64_t isBase : {0U, 1U}) {
+    LeakyBucket::Book book = bookOf({10, kSecond, 6, isBase});
+    CHECK(book.add({20, kSecond, 101, isBase}).has_value());  // faster, and a longer queue
+    CHECK(book.add({1, kSecond, 2, isBase}).has_value());     // slower, and a shorter one
+    Key key(book);
+    CHECK_EQ(key.consume(kDay, 4).delayNs, 0);
+    for (const std::uint32_t asked : {0U, 1U, 2U}) {
+      Key other = key;
+      CHECK_EQ(other.consume(kDay, 1, asked).delayNs, 400 * kNsPerMs);
+    }
+    CHECK_EQ(key.peek(kDay, 1).remaining, 93U);  // 400 ms, at 20 a second
+    CHECK_EQ(key.consume(kDay, 2, 2).retryAfterNs, 400 * kNsPerMs);
+    Key other = key;
+    CHECK_EQ(other.consume(kDay + 400 * kNsPerMs - 1, 2, 2).outcome, Outcome::kLimited);
+    CHECK_EQ(other.consume(kDay + 400 * kNsPerMs, 2, 2).outcome, Outcome::kAllowed);
+    // Refused under one policy, nothing has moved under the other.
+    CHECK_EQ(key.consume(kDay, 94, 1).outcome, Outcome::kLimited);
+    CHECK_EQ(key.consume(kDay, 93, 1).delayNs, 400 * kNsPerMs);
+    CHECK_EQ(key.consume(kDay, 1, 0).retryAfterNs, 5050 * kNsPerMs - 500 * kNsPerMs);
+  }
 }
 
 TEST(penalties_lengthen_the_queue) {

@@ -64,7 +64,7 @@ export class TokenBucketModel implements KeyModel {
     const before = this.#state()
     const isNew = this.#begin(policy)
     this.#carryOver(policy)
-    const isPressed = atOnce && policy.algorithm === 'leaky-bucket'
+    const isPressed = atOnce && isQueue(policy)
     const verdict = isPressed ? this.#judgeAtOnce(nowUs, cost, policy) : this.#judge(nowUs, cost, policy)
     const admitted = verdict.allowed === 'either' ? witness : verdict.allowed
     if (verdict.allowed === 'either' && !isPressed) this.#learn(cost, policy, admitted)
@@ -99,7 +99,7 @@ export class TokenBucketModel implements KeyModel {
 
   refund(nowUs: bigint, tokens: bigint, chargedAgoUs: bigint, policy: OraclePolicy): Range<bigint> {
     this.#advance(nowUs)
-    if (policy.algorithm === 'leaky-bucket') return NOTHING
+    if (isQueue(policy)) return NOTHING
     const { fastest, slowest } = this.#draining
     const left = (policy: OraclePolicy, slack: Rational): Rational =>
       larger(
@@ -250,6 +250,7 @@ export class TokenBucketModel implements KeyModel {
 
   #isFromFormer(policy: OraclePolicy): boolean {
     const { fastest, slowest } = this.#draining
+    if (isQueue(policy)) return false
     return policy.isBase && fastest.isBase && slowest.isBase && (fastest !== policy || slowest !== policy)
   }
 
@@ -260,6 +261,8 @@ export class TokenBucketModel implements KeyModel {
 
   /** An answer the oracle left open says on which side of the cost the level was. */
   #learn(cost: bigint, policy: OraclePolicy, admitted: boolean): void {
+    // What is queued counts in the tokens of the policy that drains it.
+    if (isQueue(policy) && policy !== this.#draining.fastest) return
     const edge = Rational.of(policy.capacity - cost)
     const slack = this.#gridSlack(policy).plus(stepTokens(policy))
     const { lo, hi } = this.#spent
@@ -278,6 +281,7 @@ export class TokenBucketModel implements KeyModel {
   #afterMoveTo(policy: OraclePolicy): Range<Rational> {
     const { fastest, slowest } = this.#draining
     if (policy === fastest && policy === slowest) return this.#spent
+    if (isQueue(policy)) return bookedAfter(this.#settled(), this.#draining, policy)
     if (!this.#isFromFormer(policy)) return roundedByMove(this.#settled(), policy)
     const { lo, hi } = this.#settled()
     const capacities = [fastest.capacity, slowest.capacity].map((capacity) => Rational.of(capacity))
@@ -294,6 +298,12 @@ export class TokenBucketModel implements KeyModel {
   }
 
   #untilFull(policy: OraclePolicy, nowUs: bigint): Range<bigint> {
+    if (isQueue(policy)) {
+      const { lo, hi } = this.#settled()
+      const until = (spent: Rational, draining: OraclePolicy): bigint =>
+        this.#atUs - nowUs + spent.over(rateOf(draining)).ceil()
+      return notBelowZero({ lo: until(lo, this.#draining.fastest), hi: until(hi, this.#draining.slowest) })
+    }
     // A key that has not moved yet goes on under its former policy.
     return this.#untilSpentIs(ZERO, this.#isFromFormer(policy) ? this.#draining.slowest : policy, nowUs)
   }
@@ -310,6 +320,7 @@ export class TokenBucketModel implements KeyModel {
     const { lo, hi } = this.#seenBy(policy)
     const until = (spent: Rational, draining: OraclePolicy): bigint =>
       largerInt(0n, this.#atUs - nowUs + spent.minus(allowance).over(rateOf(draining)).ceil())
+    if (isQueue(policy)) return { lo: until(lo, policy), hi: until(hi, policy) }
     return { lo: until(lo, this.#draining.fastest), hi: until(hi, this.#draining.slowest) }
   }
 
@@ -373,7 +384,7 @@ export class TokenBucketModel implements KeyModel {
 
   /** How long until all that was spent before has drained. */
   #delay(seen: Range<Rational>, cost: bigint, policy: OraclePolicy, nowUs: bigint): Range<bigint> {
-    if (!policy.evenly && policy.algorithm !== 'leaky-bucket') return NOTHING
+    if (!policy.evenly && !isQueue(policy)) return NOTHING
     const rate = rateOf(policy)
     const delay = notBelowZero({ lo: seen.lo.over(rate).ceil(), hi: seen.hi.over(rate).ceil() })
     if (cost > 0n) return delay
@@ -393,6 +404,21 @@ function spentAfter(spent: Rational, capacity: Rational, to: OraclePolicy): Rati
   const newCapacity = Rational.of(to.capacity)
   if (spent.compare(capacity) > 0) return newCapacity.plus(smaller(newCapacity, spent.minus(capacity)))
   return smaller(newCapacity, spent.plus(larger(ZERO, newCapacity.minus(capacity))))
+}
+
+function isQueue(policy: OraclePolicy): boolean {
+  return policy.algorithm === 'leaky-bucket'
+}
+
+/** What is queued, when another policy asks: it goes out at the times that it was told. Up to a nanosecond and a step more. */
+function bookedAfter({ lo, hi }: Range<Rational>, draining: Draining, to: OraclePolicy): Range<Rational> {
+  const booked = (spent: Rational, from: OraclePolicy) => spent.over(rateOf(from)).times(rateOf(to))
+  const nanosecond = rateOf(to).over(Rational.of(1000n))
+  const most = booked(hi, draining.slowest)
+  return {
+    lo: booked(lo, draining.fastest),
+    hi: most.isZero() ? most : most.plus(nanosecond).plus(stepTokens(to)),
+  }
 }
 
 /** The rates of `draining`, and that of `policy`. */

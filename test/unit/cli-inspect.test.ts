@@ -52,7 +52,10 @@ describe('sluice inspect', () => {
       'none',
       /DENIED now: 0 of 20 left. Admitted again in (10 min|9 min \d+ s), if nobody spends before; full/,
     ],
-    ['blocked', /DENIED now: it is BLOCKED for another (2 h|1 h 59 min)\. `sluice reset` lifts that$/],
+    [
+      'blocked',
+      /DENIED now: it is BLOCKED\. Admitted again in (2 h|1 h 59 min), if nobody spends before; `sluice reset` lifts the block$/,
+    ],
     ['', /^key "" would be ADMITTED/],
     ['\u001b[2J\n\u{1f512}\u202e', /^key "\\u001b\[2J\\n\u{1f512}/u],
   ])('says what a call for %j would get', async (key, answer) => {

@@ -252,3 +252,16 @@ describe('shared', () => {
     })
   })
 })
+
+test('who has offended and is not blocked any more keeps nobody out', () => {
+  const forever = { blockMs: [1000], forgetMs: 86_400_000 }
+  const limiter = make({ limit: 1, windowMs: 1000, maxKeys: 1000, escalate: forever })
+  for (let i = 0; i < 10_000; i++) {
+    const key = `${i % 5000}`
+    limiter.allow(key)
+    limiter.allow(key)
+    if (i % 1000 === 999) clock.advance(2000)
+  }
+  for (let i = 0; i < 500; i++) expect(limiter.allow(`newcomer ${i}`)).toBe(true)
+  expect(limiter.stats().evictedLive).toBeGreaterThan(0)
+})

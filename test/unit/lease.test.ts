@@ -282,3 +282,26 @@ test('a key of any kind can be held, and a byte array may change afterwards', ()
   expect(lease.release()).toBe(true)
   expect(limiter.peek(new Uint8Array([1, 2])).remaining).toBe(3)
 })
+
+test('a clock function that comes back in the middle of a release gives nothing back twice', () => {
+  let again: (() => unknown) | undefined
+  const limiter = kept(
+    new Limiter({
+      algorithm: 'concurrency',
+      limit: 10,
+      holdMs: 1e6,
+      maxKeys: 10,
+      clock: () => {
+        const comeBack = again
+        again = undefined
+        if (comeBack !== undefined) expect(comeBack).toThrow()
+        return 0
+      },
+    }),
+  )
+  limiter.acquire('k', 5)
+  const lease = limiter.acquire('k', 5)
+  again = () => lease.release()
+  expect(lease.release()).toBe(true)
+  expect(limiter.peek('k').remaining).toBe(5)
+})
