@@ -243,7 +243,7 @@ TEST(a_frame_decides_as_every_time_within) {
       if (!saysTheSame(fast, exact, nowNs, windowNs)) return check::note("window, now:", windowNs, nowNs);
     }
   }
-  CHECK(admitted > 1000 && refused > 1000 && unsure > 1000);
+  CHECK(std::min({admitted, refused, unsure}) > 1000 / SLUICE_TEST_SLOWDOWN);
 }
 
 TEST(no_bits_do_harm) {
