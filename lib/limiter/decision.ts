@@ -53,3 +53,28 @@ export function decisionOf(outcome: number, results: Float64Array): Decision {
     source: 'local',
   }
 }
+
+/** A decision that can be acted upon later. */
+export abstract class DecidedCall implements Decision {
+  readonly allowed: boolean
+  readonly limit: number
+  readonly remaining: number
+  readonly retryAfterMs: number
+  readonly resetAfterMs: number
+  readonly consumed: number
+  readonly delayMs: number
+  readonly reason: Reason
+  readonly source: 'local'
+
+  constructor(decision: Decision) {
+    this.allowed = decision.allowed
+    this.limit = decision.limit
+    this.remaining = decision.remaining
+    this.retryAfterMs = decision.retryAfterMs
+    this.resetAfterMs = decision.resetAfterMs
+    this.consumed = decision.consumed
+    this.delayMs = decision.delayMs
+    this.reason = decision.reason
+    this.source = decision.source
+  }
+}

@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { typeError } from '../errors/errors'
-import type { Decision, Reason } from './decision'
+import { DecidedCall, type Decision } from './decision'
 
 /**
  * A place among those that a key may hold at once (`algorithm: 'concurrency'`), and the decision that gave it. It lapses
@@ -10,30 +10,13 @@ import type { Decision, Reason } from './decision'
  * using lease = limiter.acquire(userId)
  * if (!lease.allowed) return tooManyAtOnce()
  */
-export class Lease implements Decision {
-  readonly allowed: boolean
-  readonly limit: number
-  readonly remaining: number
-  readonly retryAfterMs: number
-  readonly resetAfterMs: number
-  readonly consumed: number
-  readonly delayMs: number
-  readonly reason: Reason
-  readonly source: 'local'
+export class Lease extends DecidedCall {
   readonly #giveBack: () => boolean
   #isReleased = false
 
   /** @internal */
   constructor(decision: Decision, giveBack: () => boolean) {
-    this.allowed = decision.allowed
-    this.limit = decision.limit
-    this.remaining = decision.remaining
-    this.retryAfterMs = decision.retryAfterMs
-    this.resetAfterMs = decision.resetAfterMs
-    this.consumed = decision.consumed
-    this.delayMs = decision.delayMs
-    this.reason = decision.reason
-    this.source = decision.source
+    super(decision)
     this.#giveBack = giveBack
   }
 

@@ -1,6 +1,6 @@
 import { rangeError, shown, typeError } from '../errors/errors'
 import { checkNumber, checkObject, type Range } from '../policy/options'
-import type { Decision, Reason } from './decision'
+import { DecidedCall, type Decision } from './decision'
 
 export interface ReserveOptions {
   /**
@@ -27,31 +27,14 @@ export interface ReservationParts {
  * if (!reservation.allowed) return tooManyTokens(reservation.retryAfterMs)
  * reservation.settle((await model.complete(prompt)).tokensUsed)
  */
-export class Reservation implements Decision {
-  readonly allowed: boolean
-  readonly limit: number
-  readonly remaining: number
-  readonly retryAfterMs: number
-  readonly resetAfterMs: number
-  readonly consumed: number
-  readonly delayMs: number
-  readonly reason: Reason
-  readonly source: 'local'
+export class Reservation extends DecidedCall {
   readonly #estimate: number
   readonly #parts: ReservationParts
   #isSettled = false
 
   /** @internal */
   constructor(decision: Decision, estimate: number, parts: ReservationParts) {
-    this.allowed = decision.allowed
-    this.limit = decision.limit
-    this.remaining = decision.remaining
-    this.retryAfterMs = decision.retryAfterMs
-    this.resetAfterMs = decision.resetAfterMs
-    this.consumed = decision.consumed
-    this.delayMs = decision.delayMs
-    this.reason = decision.reason
-    this.source = decision.source
+    super(decision)
     this.#estimate = estimate
     this.#parts = parts
   }
