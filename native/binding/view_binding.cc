@@ -104,8 +104,7 @@ struct Operations {
     std::uint64_t cost;
     if (!request || !readTokens(env, call.argument(1), "estimate", &cost)) return nullptr;
     const auto answer = charge(*request, cost);
-    Decision decision = describe(*request, answer, cost);
-    if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
+    const Decision decision = describeCharge(*request, answer, cost);
     call.attachment().count(decision.outcome);
     const Halves time = Halves::of(answer.nowNs);
     call.attachment().results->timeHigh = time.high;
@@ -133,8 +132,7 @@ struct Operations {
     std::uint64_t cost;
     if (!request || !call.tokens(1, "cost", 1, &cost)) return nullptr;
     const auto answer = charge(*request, cost);
-    Decision decision = describe(*request, answer, cost);
-    if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
+    const Decision decision = describeCharge(*request, answer, cost);
     call.attachment().count(decision.outcome);
     handOverTicket(call.attachment(), answer.applied.entry);
     return handOver(env, call.view(), decision);

@@ -27,9 +27,9 @@ struct TimeBase {
 
 // What an algorithm's Book is made from, besides policies.
 struct BookOptions {
-  std::uint64_t windowNs = 0;      // fixed window: of all policies
-  std::uint64_t maxLimit = 0;      // fixed window: the table can count that far
-  std::uint64_t alignToEpoch = 0;  // fixed window: 1 or 0
+  std::uint64_t windowNs = 0;      // windows, log and concurrency: of all policies
+  std::uint64_t maxLimit = 0;      // the same: the table can count that far
+  std::uint64_t alignToEpoch = 0;  // fixed window: 1 or 0; where windows are counted from the origin, 1
 };
 
 // What is done to who goes on after being refused: each time the key is blocked for longer. 0 steps: nothing.

@@ -26,12 +26,19 @@ Outcome allow(const Request<Algorithm>& request, std::uint64_t cost) {
   return charge(request, cost).applied.step.outcome;
 }
 
+// What to answer for a call that has charged `cost`, unless it was refused.
+template <class Algorithm>
+Decision describeCharge(const Request<Algorithm>& request, const Answer<Algorithm>& answer,
+                        std::uint64_t cost) {
+  Decision decision = describe(request, answer, cost);
+  if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
+  return decision;
+}
+
 // Spends `cost` if it fits, and says what is left.
 template <class Algorithm>
 Decision consume(const Request<Algorithm>& request, std::uint64_t cost) {
-  Decision decision = describe(request, charge(request, cost), cost);
-  if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
-  return decision;
+  return describeCharge(request, charge(request, cost), cost);
 }
 
 // Spends what there is of `most`; refused only if there is nothing.
@@ -46,9 +53,7 @@ Decision consumePartial(const Request<Algorithm>& request, std::uint64_t most) {
     taken = std::min(most, std::max(left, std::uint64_t{1}));
     return Algorithm::charge(book, request.policy, entry, nowNs, taken);
   });
-  Decision decision = describe(request, answer, taken);
-  if (decision.outcome == Outcome::kAllowed) decision.consumed = taken;
-  return decision;
+  return describeCharge(request, answer, taken);
 }
 
 // What consume would answer for a cost of 1, of which nothing is spent.
@@ -85,8 +90,7 @@ Decision attempt(const Request<Algorithm>& request, std::uint64_t cost, std::uin
     refused.outcome = Outcome::kLimited;
     return refused;
   });
-  Decision decision = describe(request, answer, cost);
-  if (decision.outcome == Outcome::kAllowed) decision.consumed = cost;
+  Decision decision = describeCharge(request, answer, cost);
   if (delayNs > maxDelayNs) decision.retryAfterNs = delayNs;
   if (after != nullptr) *after = answer.applied.entry;
   return decision;

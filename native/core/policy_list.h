@@ -14,7 +14,7 @@ namespace sluice {
 
 struct PolicySpec {
   std::uint64_t limit = 0;     // tokens per window, 1..2^53-1
-  std::uint64_t windowNs = 0;  // 1..2^62-1; a fixed window's is that of the table
+  std::uint64_t windowNs = 0;  // 1..2^62-1; of all but buckets that of the table
   std::uint64_t burst = 0;     // token and leaky bucket: capacity, 1..2^53-1
   // Whether it is, or was, the limiter's own policy, and not a tier. When that changes, keys keep what they
   // have left; a key that moves between tiers keeps what it has spent.
