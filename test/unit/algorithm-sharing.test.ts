@@ -38,7 +38,8 @@ describe.each(ALGORITHMS)('%s', (algorithm) => {
     }
     const paid = second.tier('paid').consume('k', 10)
     // A leaky bucket stays busy for the second that ten take, and in it twenty of the other rate.
-    if (algorithm === 'leaky-bucket') expect(paid).toMatchObject({ allowed: false, limit: 20, retryAfterMs: 500 })
+    if (algorithm === 'leaky-bucket')
+      expect(paid).toMatchObject({ allowed: false, limit: 20, retryAfterMs: 500 })
     else expect(paid).toMatchObject({ allowed: true, limit: 20, remaining: 0 })
     second.block('l', 5000)
     expect(first.peek('l')).toMatchObject({ reason: 'blocked', retryAfterMs: 5000 })
