@@ -1,6 +1,6 @@
 // Compiles lib/ into dist/, afresh: nothing of an earlier build is left behind.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,3 +14,4 @@ const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'
 })
 if (status !== 0) process.exit(status ?? 1)
 chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
+cpSync(join(root, 'lib', 'redis', 'scripts'), join(root, 'dist', 'redis', 'scripts'), { recursive: true })

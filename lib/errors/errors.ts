@@ -23,6 +23,7 @@ export const ERROR_CODES = [
   'ERR_SLUICE_WAIT_TIMEOUT',
   'ERR_SLUICE_TOO_COSTLY',
   'ERR_SLUICE_DUMP',
+  'ERR_SLUICE_UNAVAILABLE',
   'ERR_SLUICE_NO_MEMORY',
   'ERR_SLUICE_HANDLE',
   'ERR_SLUICE_SHARED_UNSUPPORTED',
@@ -47,6 +48,11 @@ export function typeError(code: ErrorCode, message: string): TypeError & CodedEr
 /** A value of the right type that is not accepted. */
 export function rangeError(code: ErrorCode, message: string): RangeError & CodedError {
   return Object.assign(new RangeError(message), { code })
+}
+
+/** Something outside of the program that did not do its part. */
+export function unavailableError(message: string, cause?: unknown): Error & CodedError {
+  return Object.assign(new Error(message, { cause }), { code: 'ERR_SLUICE_UNAVAILABLE' as const })
 }
 
 /** How a message shows the value it is about: short, and safe for any value. */

@@ -87,14 +87,7 @@ export function consumeMany(
   out: BatchResult,
   options: BatchOptions | undefined,
 ): BatchResult {
-  if (!Array.isArray(keys))
-    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
-  const { cost = 1 } =
-    options === undefined ? Object.create(null) : (checkObject('options', options, ['cost']) as BatchOptions)
-  // Keys and costs are read once, as arrays may have getters; no code of the user's runs after that.
-  const snapshot: readonly Key[] = [...keys]
-  checkKeys(snapshot)
-  const costs = checkCosts(cost, snapshot.length)
+  const { keys: snapshot, costs } = checkBatch(keys, options)
   out.start(snapshot.length)
   // Once at least: an empty batch, too, is told that the limiter is closed.
   for (let from = 0; from === 0 || from < snapshot.length; from += CHUNK) {
@@ -164,6 +157,23 @@ function allIntegers(chunk: readonly Key[]): boolean {
     integers[i] = key
   }
   return true
+}
+
+/**
+ * The keys, and what each costs. They are read once, as arrays may have getters.
+ * @throws TypeError ERR_SLUICE_KEY_TYPE and others, naming the index
+ */
+export function checkBatch(
+  keys: readonly Key[],
+  options: BatchOptions | undefined,
+): { keys: readonly Key[]; costs: number | Float64Array } {
+  if (!Array.isArray(keys))
+    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `keys must be an array; got ${shown(keys)}`)
+  const { cost = 1 } =
+    options === undefined ? Object.create(null) : (checkObject('options', options, ['cost']) as BatchOptions)
+  const snapshot: readonly Key[] = [...keys]
+  checkKeys(snapshot)
+  return { keys: snapshot, costs: checkCosts(cost, snapshot.length) }
 }
 
 function checkKeys(keys: readonly unknown[]): void {

@@ -2,9 +2,10 @@ import { types } from 'node:util'
 import { rangeError, shown, typeError } from '../errors/errors'
 import type { NativeLimiter, NativeView } from '../native/engine'
 import { loadNative } from '../native/load'
-import { ALGORITHMS, type Algorithm, TRAITS } from '../policy/algorithms'
+import { ALGORITHMS, type Algorithm, PURSE, PURSE_ID, TRAITS } from '../policy/algorithms'
 import { checkObject } from '../policy/options'
 import {
+  keepingOwn,
   type Policy,
   type PolicyOptions,
   type PolicyVariant,
@@ -46,7 +47,8 @@ export class Core {
     this.waiting = new Waiting(clock.waiting, maxWaiters)
     this.sharedName = sharedName
     if (sharedName !== undefined) this.waiting.expectOthers()
-    this.algorithm = ALGORITHMS[(native.facts[0] as number) - 1] as Algorithm
+    const algorithmId = native.facts[0] as number
+    this.algorithm = (algorithmId === PURSE_ID ? PURSE : ALGORITHMS[algorithmId - 1]) as Algorithm
     this.tiers = new Map(
       [...tiersFor(this)].map(([name, policy]) => {
         this.#checkCountable(policy, `tiers.${name}`)
@@ -83,6 +85,7 @@ export class Core {
     const native =
       sluice === 'machine' ? engine.attachShared(id, clock.cell, asTool) : engine.attachHandle(id, clock.cell)
     return closingOnError(native, () => {
+      if (!asTool) checkIsLimiter(native, id)
       const core = new Core(native, clock, maxWaiters, sluice === 'machine' ? id : undefined, (attached) =>
         tiersOf(options['tiers'] ?? tiers, (variant, where) => attached.vary(variant, where)),
       )
@@ -124,14 +127,7 @@ export class Core {
   /** Changes the limiter's own policy. */
   setPolicy(variant: PolicyVariant): void {
     const own = this.policy()
-    let varied = variant
-    for (const name of ['burst', 'queue'] as const) {
-      // A limit that brings its own burst is for tiers; here a burst stays, unless there was none but the limit.
-      const isApart = own[name] !== undefined && own[name] !== own.limit
-      if (isApart && isObject(variant) && variant[name] === undefined)
-        varied = { ...varied, [name]: own[name] }
-    }
-    this.native.setPolicy(Float64Array.from(policyNumbers(this.vary(varied, 'policy'))))
+    this.native.setPolicy(Float64Array.from(policyNumbers(this.vary(keepingOwn(own, variant), 'policy'))))
   }
 
   #checkCountable({ limit }: Policy, where: string): void {
@@ -182,10 +178,6 @@ export class Core {
 
 const MAX_TIERS = 1023
 
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function tiersOf(value: unknown, policyOf: (variant: unknown, where: string) => Policy): Map<string, Policy> {
   if (value === undefined) return new Map()
   const tiers = checkObject('tiers', value, Object.keys(value ?? {}))
@@ -218,6 +210,14 @@ function sourceOf(source: unknown): LimiterHandle {
   const handle = checkHandle(source)
   if (handle.sluice === 'machine') checkName('the name to attach to', handle.id)
   return handle
+}
+
+function checkIsLimiter(native: NativeLimiter, name: string): void {
+  if (native.facts[0] !== PURSE_ID) return
+  throw rangeError(
+    'ERR_SLUICE_SHARED_MISMATCH',
+    `'${name}' is no limiter: it holds the tokens that a RedisLimiter has leased; use another name`,
+  )
 }
 
 /** What `make` returns; if it throws, the native limiter is given up at once, not when it is collected. */

@@ -1,5 +1,13 @@
-/** Why a call was admitted or refused, in the order of the engine's outcomes (native/core/decision.h). */
-export const REASONS = ['ok', 'limited', 'too-costly', 'blocked', 'table-full', 'busy'] as const
+/** Why a call was admitted or refused, in the order of the engine's outcomes (native/core/decision.h); the last is not its. */
+export const REASONS = [
+  'ok',
+  'limited',
+  'too-costly',
+  'blocked',
+  'table-full',
+  'busy',
+  'unavailable',
+] as const
 
 /**
  * - `ok`: admitted.
@@ -9,8 +17,21 @@ export const REASONS = ['ok', 'limited', 'too-costly', 'blocked', 'table-full', 
  * - `table-full`: a new key, and every place it could live holds a key that is still limiting. Raise `maxKeys`.
  * - `busy`: only if `shared`: a process was stopped (SIGSTOP, a debugger, a frozen container) in the middle of a change
  *   to a key beside this one, and lives; keys that are known are decided all the same. See docs/sharing.md.
+ * - `unavailable`: only of a `RedisLimiter`: Redis did not answer, and `onUnavailable` decided.
  */
 export type Reason = (typeof REASONS)[number]
+
+/**
+ * Who decided.
+ * - `local`: the engine of this process. Of a `RedisLimiter`: with this host's share of the limit, as Redis did not answer.
+ *
+ * The others only of a `RedisLimiter`:
+ * - `exact`: Redis.
+ * - `lease`: this process, from tokens that Redis has lent it.
+ * - `cache`: this process, as Redis has denied the key until later.
+ * - `open`, `closed`: nobody. Redis did not answer, and `onUnavailable` is `allow` or `deny`.
+ */
+export type DecisionSource = 'local' | 'exact' | 'lease' | 'cache' | 'open' | 'closed'
 
 /** The answer to one call. */
 export interface Decision {
@@ -35,8 +56,8 @@ export interface Decision {
    */
   readonly delayMs: number
   readonly reason: Reason
-  /** Who decided. `local`: the engine of this process. */
-  readonly source: 'local'
+  /** Who decided. */
+  readonly source: DecisionSource
 }
 
 /** What the engine answered: the outcome, and what it has left in `results` (see NativeLimiter). */
@@ -64,7 +85,7 @@ export abstract class DecidedCall implements Decision {
   readonly consumed: number
   readonly delayMs: number
   readonly reason: Reason
-  readonly source: 'local'
+  readonly source: DecisionSource
 
   constructor(decision: Decision) {
     this.allowed = decision.allowed

@@ -1,12 +1,11 @@
-import { rangeError, shown, typeError } from '../errors/errors'
 import type { NativeSet } from '../native/engine'
 import { type Key, keepKey } from '../native/key'
 import { loadNative } from '../native/load'
-import { checkObject } from '../policy/options'
 import type { WaitOptions } from '../waiting/wait-options'
+import { checkMembers, eachOf, queueKeyOf, type SetCosts, type SetKeys } from './set-arguments'
 import { type SetDecision, setDecisionOf } from './set-decision'
 import { isView, type LimiterView, partsOf } from './view'
-import { attempted, LONGEST_DELAY_MS, POLL_MS, queueIdOf, Waiting } from './waiting'
+import { attempted, LONGEST_DELAY_MS, POLL_MS, Waiting } from './waiting'
 
 /** One limit of a set, under a name. */
 export interface LimitSetMember {
@@ -15,14 +14,6 @@ export interface LimitSetMember {
   /** A limiter, or a tier of one. Each member must be of another limiter. */
   limiter: LimiterView
 }
-
-/** One key for all members, or one for each, in their order. */
-export type SetKeys = Key | readonly Key[]
-/** One cost for all members, or one for each, in their order. */
-export type SetCosts = number | readonly number[]
-
-const MIN_MEMBERS = 2
-const MAX_MEMBERS = 8
 
 /**
  * Several limits as one: a call is admitted if all admit it, and then spends from all of them; else it spends nowhere. For
@@ -54,7 +45,7 @@ export class LimitSet {
    * few or too many, two have one name, or two are of one limiter; TypeError ERR_SLUICE_CLOSED
    */
   constructor(members: readonly (LimiterView | LimitSetMember)[]) {
-    const checked = checkMembers(members)
+    const checked = checkMembers(members, isView, 'Limiter')
     const parts = checked.map(({ limiter }) => partsOf(limiter))
     this.names = checked.map(({ name }) => name)
     this.#members = checked.map(({ limiter }) => limiter)
@@ -80,28 +71,28 @@ export class LimitSet {
       this.#read()
       return costs === undefined ? this.#native.allow(keys) : this.#native.allow(keys, costs)
     }
-    const flat = this.#flat(keys, costs)
+    const flat = eachOf(keys, costs, this.names.length)
     this.#read()
     return callEach(this.#native.allowEach, flat)
   }
 
   /** `allow`, and says what is left of each. */
   consume(keys: SetKeys, costs?: SetCosts): SetDecision {
-    const flat = this.#flat(keys, costs)
+    const flat = eachOf(keys, costs, this.names.length)
     this.#read()
     return this.#decision(callEach(this.#native.consumeEach, flat), flat)
   }
 
   /** What `consume` would answer now. Spends nothing. */
   peek(keys: SetKeys, costs?: SetCosts): SetDecision {
-    const flat = this.#flat(keys, costs)
+    const flat = eachOf(keys, costs, this.names.length)
     this.#read()
     return this.#decision(callEach(this.#native.peekEach, flat), undefined)
   }
 
   /** Gives back to all members, one after the other, what a call cost; as `refund` of a limiter. */
   refund(keys: SetKeys, costs?: SetCosts, chargedAgoMs?: number): void {
-    const flat = this.#flat(keys, costs)
+    const flat = eachOf(keys, costs, this.names.length)
     this.#read()
     // Looks at all keys and costs, so that nothing is wrong with the last when the first has its tokens back.
     callEach(this.#native.peekEach, flat)
@@ -119,7 +110,7 @@ export class LimitSet {
    * many can wait as the least `maxWaiters` of the members.
    */
   async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
-    const flat = this.#flat(keys, costs).map((value) => keepKey(value as Key))
+    const flat = eachOf(keys, costs, this.names.length).map((value) => keepKey(value as Key))
     for (const room of this.#memberRooms) room.tell(this.#waiting)
     const attempt = (leftMs: number) => {
       this.#read()
@@ -136,19 +127,6 @@ export class LimitSet {
     for (const read of this.#readClocks) read()
   }
 
-  /** Key and cost of each member in turn. */
-  #flat(keys: SetKeys, costs: SetCosts | undefined): (Key | number | undefined)[] {
-    const count = this.names.length
-    const flat: (Key | number | undefined)[] = new Array(2 * count)
-    const eachKey = Array.isArray(keys) ? checkCount('keys', keys, count) : undefined
-    const eachCost = Array.isArray(costs) ? checkCount('costs', costs, count) : undefined
-    for (let i = 0; i < count; i++) {
-      flat[2 * i] = eachKey === undefined ? (keys as Key) : (eachKey[i] as Key)
-      flat[2 * i + 1] = eachCost === undefined ? (costs as number | undefined) : (eachCost[i] as number)
-    }
-    return flat
-  }
-
   #decision(allowed: boolean, charged: readonly unknown[] | undefined): SetDecision {
     return setDecisionOf(this.names, this.#native.results, allowed, charged)
   }
@@ -159,64 +137,4 @@ function callEach(call: (...keysAndCosts: readonly unknown[]) => boolean, flat: 
   if (flat.length === 4) return call(flat[0], flat[1], flat[2], flat[3])
   if (flat.length === 6) return call(flat[0], flat[1], flat[2], flat[3], flat[4], flat[5])
   return call(...flat)
-}
-
-function queueKeyOf(flat: readonly unknown[]): string {
-  return flat
-    .filter((_, i) => i % 2 === 0)
-    .map((key) => {
-      const id = String(queueIdOf(key as Key))
-      return `${typeof key}${id.length}:${id}`
-    })
-    .join()
-}
-
-function checkMembers(value: unknown): Required<LimitSetMember>[] {
-  if (!Array.isArray(value)) {
-    throw typeError('ERR_SLUICE_OPTION_TYPE', `the limits of a set must be an array; got ${shown(value)}`)
-  }
-  if (value.length < MIN_MEMBERS || value.length > MAX_MEMBERS) {
-    throw rangeError(
-      'ERR_SLUICE_OPTION_RANGE',
-      `a set must have ${MIN_MEMBERS} to ${MAX_MEMBERS} limits; got ${value.length}`,
-    )
-  }
-  const members = Array.from(value, checkMember)
-  const seen = new Set<string>()
-  for (const { name } of members) {
-    if (seen.has(name)) {
-      throw rangeError(
-        'ERR_SLUICE_OPTION_RANGE',
-        `two limits of a set have the name ${shown(name)}; give each its own`,
-      )
-    }
-    seen.add(name)
-  }
-  return members
-}
-
-function checkMember(value: unknown, index: number): Required<LimitSetMember> {
-  if (isView(value)) return { name: `${index}`, limiter: value }
-  const { name = `${index}`, limiter } = checkObject(`limit ${index} of the set`, value, ['name', 'limiter'])
-  if (typeof name !== 'string') {
-    throw typeError(
-      'ERR_SLUICE_OPTION_TYPE',
-      `the name of limit ${index} must be a string; got ${shown(name)}`,
-    )
-  }
-  if (!isView(limiter)) {
-    throw typeError(
-      'ERR_SLUICE_OPTION_TYPE',
-      `limit ${index} of the set must be a Limiter, a tier, or { name, limiter }; got ${shown(limiter)}`,
-    )
-  }
-  return { name, limiter }
-}
-
-function checkCount<T>(name: string, values: readonly T[], count: number): readonly T[] {
-  if (values.length === count) return values
-  throw rangeError(
-    'ERR_SLUICE_ARGUMENT_RANGE',
-    `${name} must be one for all limits of the set, or ${count}, one for each; got ${values.length}`,
-  )
 }

@@ -30,20 +30,31 @@ export function setDecisionOf(
   allowed: boolean,
   charged: readonly unknown[] | undefined,
 ): SetDecision {
-  const decisions = new Decisions()
-  let spokesman = 0
-  let most: Decision | undefined
-  let delayMs = 0
+  const members: Decision[] = new Array(names.length)
   for (let i = 0; i < names.length; i++) {
     const cost = (charged?.[2 * i + 1] as number | undefined) ?? 1
-    const member = memberDecision(results, i * FIELDS, allowed && charged !== undefined ? cost : 0)
+    members[i] = memberDecision(results, i * FIELDS, allowed && charged !== undefined ? cost : 0)
+  }
+  return joinDecisions(names, members, allowed)
+}
+
+/** The answer of a set whose members say that. @param allowed whether the set as a whole was admitted */
+export function joinDecisions(
+  names: readonly string[],
+  members: readonly Decision[],
+  allowed: boolean,
+): SetDecision {
+  const decisions = new Decisions()
+  let spokesman = 0
+  let delayMs = 0
+  for (let i = 0; i < names.length; i++) {
+    const member = members[i] as Decision
     decisions[names[i] as string] = member
     if (member.delayMs > delayMs) delayMs = member.delayMs
-    if (most !== undefined && !saysMore(member, most)) continue
-    most = member
-    spokesman = i
+    if (i > 0 && saysMore(member, members[spokesman] as Decision)) spokesman = i
   }
-  const { limit, remaining, retryAfterMs, resetAfterMs, consumed, reason, source } = most as Decision
+  const most = members[spokesman] as Decision
+  const { limit, remaining, retryAfterMs, resetAfterMs, consumed, reason, source } = most
   const decision: Writable<SetDecision> = {
     allowed,
     limit,

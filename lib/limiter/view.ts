@@ -10,6 +10,8 @@ import { Lease } from './lease'
 import { checkReservation, checkTokens, Reservation, type ReserveOptions } from './reservation'
 import { attempted, LONGEST_DELAY_MS, POLL_MS, queueIdOf, type Waiting } from './waiting'
 
+export { type Key, keepKey }
+
 /** @internal What a view needs of the limiter it looks into. */
 export interface ViewParts {
   readonly native: NativeView
@@ -257,7 +259,8 @@ export class LimiterView {
   }
 }
 
-function isPartial(options: ConsumeOptions): boolean {
+/** @internal */
+export function isPartial(options: ConsumeOptions): boolean {
   return checkSwitch('partial', checkObject('options', options, ['partial'])['partial'])
 }
 

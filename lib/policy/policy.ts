@@ -227,3 +227,20 @@ export function varyPolicy(algorithm: Algorithm, base: PolicyOptions, value: unk
   }
   return policy
 }
+
+/**
+ * A change of a limiter's own policy. A limit that brings its own burst is for tiers; here a burst stays, unless there was
+ * none but the limit.
+ */
+export function keepingOwn(own: PolicyOptions, variant: PolicyVariant): PolicyVariant {
+  let kept = variant
+  for (const name of ['burst', 'queue'] as const) {
+    const isApart = own[name] !== undefined && own[name] !== own.limit
+    if (isApart && isObject(variant) && variant[name] === undefined) kept = { ...kept, [name]: own[name] }
+  }
+  return kept
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,319 @@
+import { EventEmitter } from 'node:events'
+import { rangeError, typeError, unavailableError } from '../errors/errors'
+import type { Decision, DecisionSource } from '../limiter/decision'
+import type { Key } from '../limiter/view'
+import { Waiting } from '../limiter/waiting'
+import {
+  keepingOwn,
+  type Policy,
+  type PolicyOptions,
+  type PolicyVariant,
+  policyFromNumbers,
+  policyNumbers,
+  varyPolicy,
+} from '../policy/policy'
+import { type WaitingClock, waitingClock } from '../waiting/waiting-clock'
+import { Announcements } from './announcements'
+import { Breaker, type BreakerState } from './breaker'
+import { type Call, type Kind, LongCall } from './calls'
+import { Courier } from './courier'
+import { Denials } from './denials'
+import { Hosts } from './hosts'
+import { keyOf, redisKey } from './keys'
+import { Leases } from './leases'
+import { LocalShare } from './local-share'
+import { checkWholeMicroseconds, type RedisSettings } from './options'
+import type { RedisEvents } from './redis-events'
+import { policyText, type Reply, type Script, scriptOf } from './scripts'
+
+/** One policy of a limiter: its own, a tier's, or that of `with`. */
+export interface RedisPolicy {
+  /** Tells it from the limiter's other ones. */
+  readonly index: number
+  readonly policy: Policy
+  /** As the scripts take it. */
+  readonly text: string
+}
+
+/** The most policies of a limiter, as of a native one. */
+const MAX_POLICIES = 1024
+
+/** What the views of a `RedisLimiter` have in common: the way to Redis, and what to do when it leads nowhere. */
+export class RedisCore {
+  readonly settings: RedisSettings
+  readonly script: Script
+  readonly courier: Courier
+  readonly denials: Denials | undefined
+  readonly leases: Leases | undefined
+  readonly waiting: Waiting
+  readonly hosts: Hosts
+  readonly share: LocalShare | undefined
+  /** Decisions by who made them: how many were admitted, and how many refused. */
+  readonly counts: Record<DecisionSource, [number, number]> = {
+    local: [0, 0],
+    exact: [0, 0],
+    lease: [0, 0],
+    cache: [0, 0],
+    open: [0, 0],
+    closed: [0, 0],
+  }
+  readonly events = new EventEmitter()
+  readonly #announcements: Announcements
+  readonly #breakers = new Map<string, Breaker>()
+  readonly #clock: WaitingClock | undefined
+  readonly #policies: RedisPolicy[] = []
+  #base: RedisPolicy
+  #isClosed = false
+
+  constructor(settings: RedisSettings) {
+    this.settings = settings
+    const { client, prefix, algorithm, clock, denyCache, lease, shared, mode } = settings
+    this.script = scriptOf(algorithm)
+    this.courier = Courier.of(client)
+    this.#clock = clock === undefined ? undefined : waitingClock(clock)
+    this.waiting = new Waiting(waitingClock(clock), settings.maxWaiters)
+    this.#base = this.add(settings.policy)
+    const isCached = denyCache !== undefined && algorithm !== 'concurrency' && algorithm !== 'leaky-bucket'
+    this.denials = isCached ? new Denials({ ...denyCache, clock }) : undefined
+    const onHosts = (count: number): void => this.tell('hosts', count)
+    this.hosts = new Hosts(this.courier, { prefix, least: settings.hosts, shared, onChange: onHosts })
+    this.leases = mode === 'leased' ? new Leases(this, { ...lease, shared, clock }) : undefined
+    this.share =
+      settings.onUnavailable === 'local'
+        ? new LocalShare({ ...settings, hosts: () => this.hosts.count })
+        : undefined
+    this.#announcements = new Announcements(client, prefix, (name) => this.#forgetName(name), {
+      listens: mode === 'leased' || (isCached && denyCache.announce),
+      onChange: (isHeard) => this.tell('announcements', isHeard),
+    })
+    this.hosts.start()
+  }
+
+  /** The policy of the limiter itself. */
+  get base(): RedisPolicy {
+    return this.#base
+  }
+
+  /** Since any moment. */
+  nowMs(): number {
+    return this.#clock === undefined ? performance.now() : this.#clock.nowUs() / 1000
+  }
+
+  /** '' for the server's clock; else µs. */
+  now(): string {
+    return this.#clock === undefined ? '' : String(this.#clock.nowUs())
+  }
+
+  /** Another policy for the limiter itself. @throws as `vary` and `add` */
+  setPolicy(variant: PolicyVariant): RedisPolicy {
+    const own = this.optionsOf(this.#base.policy)
+    this.#base = this.add(this.vary(own, keepingOwn(own, variant), 'policy'))
+    this.share?.setPolicy(this.#base)
+    this.waiting.wakeAll()
+    return this.#base
+  }
+
+  /** Something was given back to that key. */
+  wake(key: Key): void {
+    this.waiting.wake(key)
+  }
+
+  checkOpen(): void {
+    if (this.#isClosed) throw typeError('ERR_SLUICE_CLOSED', 'the limiter is closed; create a new one')
+  }
+
+  /** @throws RangeError ERR_SLUICE_POLICY if there are too many */
+  add(policy: Policy): RedisPolicy {
+    const { algorithm, escalation, align } = this.settings
+    const text = policyText(algorithm, policy, escalation, align)
+    const known = this.#policies.find((other) => other.text === text)
+    if (known !== undefined) return known
+    const index = this.#policies.length
+    if (index === MAX_POLICIES) {
+      throw rangeError('ERR_SLUICE_POLICY', `a limiter can have ${MAX_POLICIES} different policies at most`)
+    }
+    const added = { index, policy, text }
+    this.#policies.push(added)
+    return added
+  }
+
+  /** A variant of that policy. @throws TypeError, RangeError as the options of a limiter */
+  vary(base: PolicyOptions, variant: unknown, where: string): Policy {
+    const policy = varyPolicy(this.settings.algorithm, base, variant, where)
+    checkWholeMicroseconds(policy, `${where}.`)
+    return policy
+  }
+
+  optionsOf(policy: Policy): PolicyOptions {
+    return policyFromNumbers(this.settings.algorithm, Float64Array.from(policyNumbers(policy)))
+  }
+
+  /** What the key is called in Redis. @throws TypeError ERR_SLUICE_KEY_TYPE, RangeError ERR_SLUICE_KEY_RANGE */
+  nameOf(key: Key): string {
+    return redisKey(this.settings.prefix, key)
+  }
+
+  /** Sends a call, if its node is thought to answer. */
+  send(call: Call): void {
+    const route = this.courier.route(call.key)
+    call.route = route
+    if (this.admits(route)) this.courier.send(call)
+    else call.failed(unavailableError('Redis has not answered lately, and is not asked for a while'))
+  }
+
+  /** Whether that node is thought to answer. Who is told so must tell how it went. */
+  admits(route: string): boolean {
+    return (this.#breakers.get(route) ?? this.#newBreaker(route)).admit(performance.now())
+  }
+
+  /** An operation that nobody else can do. Rejects with ERR_SLUICE_UNAVAILABLE. */
+  change(under: RedisPolicy, key: Key, item: string): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const fail = (error: Error): void => reject(notDone(error))
+      this.send(
+        new LongCall(this, under, key, this.nameOf(key), item, false, (reply) => resolve(reply), fail),
+      )
+    })
+  }
+
+  succeeded(route: string): void {
+    this.#breakers.get(route)?.succeeded()
+  }
+
+  failed(route: string, error: Error): void {
+    this.#breakers.get(route)?.failed(performance.now(), error)
+  }
+
+  /** Redis has refused a call that was made at `sentMs`. */
+  noteDenial(under: RedisPolicy, cost: number, key: Key, reply: Reply, sentMs: number): void {
+    this.denials?.note(under.index, cost, key, reply, this.nowMs() - sentMs)
+  }
+
+  count(source: DecisionSource, allowed: boolean): void {
+    this.counts[source][allowed ? 0 : 1]++
+  }
+
+  /**
+   * What `onUnavailable` says. Never throws.
+   * @param maxDelayMs of `wait`: what would have to be held back for longer is refused
+   */
+  withoutRedis(
+    under: RedisPolicy,
+    key: Key,
+    cost: number,
+    kind: Kind,
+    maxDelayMs = Number.POSITIVE_INFINITY,
+  ): Decision {
+    const decision = this.#withoutRedis(under, key, cost, kind, maxDelayMs)
+    if (kind !== 'peek') this.count(decision.source, decision.allowed)
+    return decision
+  }
+
+  #withoutRedis(under: RedisPolicy, key: Key, cost: number, kind: Kind, maxDelayMs: number): Decision {
+    const { onUnavailable } = this.settings
+    try {
+      if (this.share !== undefined) return this.share.decide(under, key, cost, kind, maxDelayMs)
+    } catch {
+      // Closed meanwhile, or a clock that fails: refused.
+    }
+    const isOpen = onUnavailable === 'allow'
+    const retryAfterMs = isOpen ? 0 : this.#retryAfterMs(this.nameOf(key))
+    return {
+      allowed: isOpen,
+      limit: under.policy.capacity,
+      remaining: 0,
+      retryAfterMs,
+      resetAfterMs: retryAfterMs,
+      consumed: 0,
+      delayMs: 0,
+      reason: 'unavailable',
+      source: isOpen ? 'open' : 'closed',
+    }
+  }
+
+  /** When Redis is asked again. */
+  #retryAfterMs(key: string): number {
+    const breaker = this.#breakers.get(this.courier.route(key))
+    return Math.max(breaker?.retryAfterMs(performance.now()) ?? 0, this.settings.timeoutMs)
+  }
+
+  /** What was known of that key's denials and loans is not true any more. */
+  forget(key: Key): void {
+    this.denials?.forget(key)
+    this.leases?.forget(key)
+  }
+
+  forgetAll(): void {
+    this.denials?.forgetAll()
+    this.leases?.forgetAll()
+  }
+
+  /** Another host has said so. @param name in Redis; undefined: of all */
+  #forgetName(name: string | undefined): void {
+    if (name === undefined) {
+      this.forgetAll()
+      return
+    }
+    const key = keyOf(this.settings.prefix, name)
+    if (key !== undefined) this.forget(key)
+  }
+
+  /** Tells the other hosts so. */
+  announce(key: Key): void {
+    this.forget(key)
+    this.#announcements.publish(this.nameOf(key))
+  }
+
+  #newBreaker(route: string): Breaker {
+    const onChange = (from: BreakerState, to: BreakerState, error?: Error): void => {
+      this.tell('state', { node: route, from, to, ...(error === undefined ? {} : { error }) })
+      if (to === 'closed') void this.#reconcile()
+    }
+    const breaker = new Breaker(this.settings.breaker, onChange)
+    this.#breakers.set(route, breaker)
+    return breaker
+  }
+
+  /** Tells Redis what was admitted without it. What it does not take then is not told again. */
+  async #reconcile(): Promise<void> {
+    if (this.share === undefined) return
+    const { spent, lostTokens } = this.share.takeSpent()
+    if (spent.length === 0) return
+    const reports = spent.map(({ index, key, tokens }) =>
+      this.change(this.#policies[index] as RedisPolicy, key, `n ${tokens} 0`),
+    )
+    const done = await Promise.allSettled(reports)
+    const told = spent.filter((_, i) => done[i]?.status === 'fulfilled')
+    const tokens = told.reduce((sum, record) => sum + record.tokens, 0)
+    const all = spent.reduce((sum, record) => sum + record.tokens, 0)
+    this.tell('reconciled', { tokens, keys: told.length, lostTokens: lostTokens + all - tokens })
+  }
+
+  /** Ends what the limiter has of its own. See `RedisLimiter.close`. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.waiting.close()
+    this.#announcements.close()
+    await Promise.allSettled([this.leases?.close(), this.hosts.stop()])
+    this.denials?.close()
+    this.share?.close()
+  }
+
+  /** Tells the listeners, later: what they throw is to show as theirs, not in the midst of a decision. */
+  tell<Name extends keyof RedisEvents>(name: Name, ...args: RedisEvents[Name]): void {
+    const emit: (name: string, ...args: unknown[]) => void = this.events.emit.bind(this.events)
+    queueMicrotask(() => emit(name, ...args))
+  }
+
+  /** The worst of all nodes. */
+  get state(): BreakerState {
+    const states = [...this.#breakers.values()].map(({ state }) => state)
+    return states.includes('open') ? 'open' : states.includes('half-open') ? 'half-open' : 'closed'
+  }
+}
+
+/** Why an operation that only Redis can do was not done. */
+export function notDone(error: Error): Error {
+  return unavailableError(`Redis did not do it, or did not say so in time: ${error.message}`, error)
+}

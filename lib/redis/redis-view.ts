@@ -1,0 +1,357 @@
+import { type CodedError, rangeError } from '../errors/errors'
+import { type BatchOptions, checkBatch } from '../limiter/batch'
+import type { Decision } from '../limiter/decision'
+import { checkReservation, checkTokens, type ReserveOptions } from '../limiter/reservation'
+import { type ConsumeOptions, isPartial, type Key, keepKey } from '../limiter/view'
+import type { Algorithm } from '../policy/algorithms'
+import type { WaitOptions } from '../waiting/wait-options'
+import { checkCost, checkSpanUs } from './arguments'
+import { AllowCall, DecisionCall, exactDecision, type Kind, LongCall } from './calls'
+import { leaseDecision } from './leases'
+import type { RedisCore, RedisPolicy } from './redis-core'
+import { RedisLease } from './redis-lease'
+import { RedisReservation } from './redis-reservation'
+import { waitForAdmission } from './waiting'
+
+/** @internal What a `RedisLimitSet` needs of a view. */
+export let partsOf: (view: RedisView) => { core: RedisCore; under: RedisPolicy }
+/** @internal Whether it is one, and not only looks like one. */
+export let isRedisView: (value: unknown) => value is RedisView
+/** @internal Another policy for the view. */
+export let putUnder: (view: RedisView, under: RedisPolicy) => void
+
+/**
+ * The operations of a `RedisLimiter` under one policy. `RedisLimiter` is one; `limiter.tier(name)` and
+ * `limiter.with(policy)` give others, which look at the same keys: what a key has spent under one counts under all.
+ *
+ * No operation throws; each returns a promise. It rejects, with nothing changed, on a bad key (TypeError
+ * `ERR_SLUICE_KEY_TYPE`, RangeError `ERR_SLUICE_KEY_RANGE`), a bad number (`ERR_SLUICE_ARGUMENT_TYPE`,
+ * `ERR_SLUICE_ARGUMENT_RANGE`) and after `close` (`ERR_SLUICE_CLOSED`); never for a denial. Decisions are there within
+ * `timeoutMs` whatever Redis does (see `onUnavailable`); what is no decision rejects with `ERR_SLUICE_UNAVAILABLE` by then,
+ * and Redis may have done it all the same.
+ */
+export class RedisView {
+  readonly #core: RedisCore
+  #under: RedisPolicy
+
+  static {
+    partsOf = (view) => ({ core: view.#core, under: view.#under })
+    isRedisView = (value): value is RedisView => typeof value === 'object' && value !== null && #core in value
+    putUnder = (view, under) => {
+      view.#under = under
+    }
+  }
+
+  /** @internal */
+  constructor(core: RedisCore, under: RedisPolicy) {
+    this.#core = core
+    this.#under = under
+  }
+
+  /**
+   * Spends `cost` tokens (an integer from 0; default 1) if the key has them. The cheapest call.
+   * @returns whether the call was admitted; if not, nothing was spent
+   */
+  allow(key: Key, cost = 1): Promise<boolean> {
+    // What is thrown in here rejects.
+    return new Promise((resolve) => {
+      const core = this.#core
+      const under = this.#under
+      core.checkOpen()
+      checkCost(cost)
+      if (this.#takes(key, cost)) {
+        resolve(true)
+      } else if (core.denials?.isDenied(under.index, cost, key) === true) {
+        core.count('cache', false)
+        resolve(false)
+      } else if (core.leases !== undefined && under === core.base) {
+        core.leases.decide(key, core.nameOf(key), cost, ({ allowed }) => resolve(allowed))
+      } else {
+        const item = core.settings.algorithm === 'leaky-bucket' ? `a ${cost}` : String(cost)
+        core.send(new AllowCall(core, under, key, core.nameOf(key), item, cost, resolve))
+      }
+    })
+  }
+
+  /**
+   * Spends `cost` tokens (an integer from 0; default 1) if the key has them, and says what is left. A cost of 0 only
+   * reads, and is admitted unless the key is blocked.
+   */
+  consume(key: Key, cost = 1, options?: ConsumeOptions): Promise<Decision> {
+    return new Promise((resolve) => {
+      const core = this.#core
+      core.checkOpen()
+      checkCost(cost)
+      if (options !== undefined && isPartial(options)) {
+        this.#decide('partial', key, cost, `p ${cost}`, resolve)
+      } else if (this.#takes(key, cost)) {
+        resolve(leaseDecision(this.#under.policy, cost, core.leases?.balance(key) ?? 0))
+      } else if (core.leases !== undefined && this.#under === core.base) {
+        if (!this.#isDenied(key, cost, resolve)) core.leases.decide(key, core.nameOf(key), cost, resolve)
+      } else {
+        this.#decide('consume', key, cost, String(cost), resolve)
+      }
+    })
+  }
+
+  /**
+   * Whether `consume(key)` would be admitted now. Spends nothing, so `remaining` is what is there before such a call: in
+   * `leased` mode what this host has borrowed, if that is anything.
+   */
+  peek(key: Key): Promise<Decision> {
+    return new Promise((resolve) => {
+      const core = this.#core
+      core.checkOpen()
+      const balance = this.#under === core.base ? (core.leases?.balance(key) ?? 0) : 0
+      if (balance > 0) resolve(leaseDecision(this.#under.policy, 0, balance))
+      else this.#decide('peek', key, 1, 'k 1', resolve)
+    })
+  }
+
+  /**
+   * Decides many keys, in order, in as few trips to Redis as can be. Bad input names the index and charges nothing at all.
+   * (Calls made one by one in the same turn of the event loop travel together just so.)
+   */
+  async consumeMany(keys: readonly Key[], options?: BatchOptions): Promise<Decision[]> {
+    this.#core.checkOpen()
+    const { keys: snapshot, costs } = checkBatch(keys, options)
+    const costOf = (i: number): number => (typeof costs === 'number' ? costs : (costs[i] as number))
+    return Promise.all(snapshot.map((key, i) => this.consume(key, costOf(i))))
+  }
+
+  /**
+   * Gives back `tokens` of a charge that turned out not to count; as `refund` of a `Limiter`. Hosts that remember the key as
+   * denied may take as long as `denyCache.maxAgeMs` to notice.
+   * @param chargedAgoMs how long ago the charge was made, in ms; default 0: just now
+   * @returns whole tokens credited
+   */
+  async refund(key: Key, tokens: number, chargedAgoMs = 0): Promise<number> {
+    const core = this.#core
+    core.checkOpen()
+    checkTokens('tokens', tokens)
+    const ago = checkSpanUs('chargedAgoMs', chargedAgoMs)
+    const { amount } = await core.change(this.#under, key, `r ${tokens} ${ago}`)
+    core.denials?.forget(key)
+    core.wake(key)
+    return amount
+  }
+
+  /**
+   * Takes `tokens`, whether or not the key has them, but never below empty.
+   * @returns whole tokens taken
+   */
+  async penalize(key: Key, tokens: number): Promise<number> {
+    this.#core.checkOpen()
+    checkTokens('tokens', tokens)
+    return (await this.#core.change(this.#under, key, `n ${tokens} 0`)).amount
+  }
+
+  /**
+   * Refuses every call of the key, on all hosts, for `durationMs` from now (ends on a whole ms). Never shortens a block
+   * that is in force; `reset` lifts it. A bucket goes on refilling meanwhile. In `leased` mode other hosts may spend what
+   * they have borrowed until word comes through, at most for `lease.leaseMs`.
+   * @returns true
+   */
+  async block(key: Key, durationMs: number): Promise<boolean> {
+    const core = this.#core
+    core.checkOpen()
+    const us = checkSpanUs('durationMs', durationMs)
+    await core.change(this.#under, key, `b ${us}`)
+    core.announce(key)
+    return true
+  }
+
+  /**
+   * Forgets the key: nothing spent, no block. Other hosts, which may remember it as denied, are told at once; without a
+   * connection for that (`denyCache.announce`) it takes them as long as `denyCache.maxAgeMs`.
+   * @returns whether there was anything to forget
+   */
+  async reset(key: Key): Promise<boolean> {
+    const core = this.#core
+    core.checkOpen()
+    const { amount } = await core.change(this.#under, key, 'x')
+    core.announce(key)
+    core.wake(key)
+    return amount > 0
+  }
+
+  /**
+   * Charges an estimate now, to be corrected when the cost is known; as `reserve` of a `Limiter`.
+   * Rejects besides with TypeError ERR_SLUICE_OPTION_TYPE, ERR_SLUICE_OPTION_UNKNOWN; RangeError ERR_SLUICE_OPTION_RANGE,
+   * ERR_SLUICE_UNSUPPORTED if the algorithm is `concurrency`.
+   */
+  reserve(key: Key, estimate: number, ttlMs: number, options?: ReserveOptions): Promise<RedisReservation> {
+    return new Promise((resolve) => {
+      const core = this.#core
+      const under = this.#under
+      core.checkOpen()
+      if (core.settings.algorithm === 'concurrency') throw unsupported('reserve', 'acquire', 'concurrency')
+      const settings = checkReservation(ttlMs, options)
+      checkTokens('estimate', estimate)
+      const own = keepKey(key)
+      const make = (decision: Decision, chargedAtUs: number): void => {
+        const giveBack = `${chargedAtUs.toFixed(0)} ${Math.round(settings.ttlMs * 1000)}`
+        const reservation = new RedisReservation(decision, {
+          giveBack: async (tokens) => {
+            core.checkOpen()
+            // What the host's own share has admitted is reported as it was.
+            if (decision.source !== 'exact') return
+            await core.change(under, own, `R ${tokens} ${giveBack}`)
+            core.denials?.forget(own)
+            core.wake(own)
+          },
+          take: async (tokens) => {
+            core.checkOpen()
+            return (await core.change(under, own, `n ${tokens} ${settings.maxDebt}`)).amount
+          },
+        })
+        resolve(reservation)
+      }
+      this.#decideLong(own, estimate, `v ${estimate}`, (decision, [atUs]) => make(decision, atUs))
+    })
+  }
+
+  /**
+   * Takes `cost` places (an integer from 0; default 1) of those that the key may hold at once. Only of `concurrency`.
+   * Rejects besides with RangeError ERR_SLUICE_UNSUPPORTED if the algorithm is another one.
+   */
+  acquire(key: Key, cost = 1): Promise<RedisLease> {
+    return new Promise((resolve) => {
+      const core = this.#core
+      core.checkOpen()
+      if (core.settings.algorithm !== 'concurrency')
+        throw unsupported('acquire', 'consume', core.settings.algorithm)
+      checkCost(cost)
+      this.#acquire(keepKey(key), cost, `q ${cost} ${newNonce()}`, resolve)
+    })
+  }
+
+  /**
+   * Waits until the key has `cost` tokens (an integer from 0; default 1), and spends them. First come, first served among
+   * those who wait on this limiter object; only the first of them asks Redis. Hosts do not queue behind each other. Else as
+   * `wait` of a `Limiter`, with the same options and rejections; while Redis is away `onUnavailable` decides.
+   */
+  wait(key: Key, cost = 1, options?: WaitOptions): Promise<Decision> {
+    return new Promise((resolve) => {
+      const core = this.#core
+      core.checkOpen()
+      if (core.settings.algorithm === 'concurrency') throw unsupported('wait', 'waitForLease', 'concurrency')
+      checkCost(cost)
+      const own = keepKey(key)
+      core.nameOf(own)
+      const ask = (leftMs: number, answer: (decision: Decision) => void): void => {
+        const mostUs = Math.min(Math.floor(leftMs * 1000), Number.MAX_SAFE_INTEGER)
+        this.#decide('wait', own, cost, `w ${cost} ${mostUs}`, answer, leftMs)
+      }
+      const giveBack = (decision: Decision): void => this.#giveBack(own, decision)
+      resolve(waitForAdmission(core.waiting, own, cost, { ask, giveBack }, options))
+    })
+  }
+
+  /** Waits until the key has `cost` places free, and takes them: `wait` for `concurrency`. Places are looked for every 10 ms. */
+  waitForLease(key: Key, cost = 1, options?: WaitOptions): Promise<RedisLease> {
+    return new Promise((resolve) => {
+      const core = this.#core
+      core.checkOpen()
+      if (core.settings.algorithm !== 'concurrency')
+        throw unsupported('waitForLease', 'wait', core.settings.algorithm)
+      checkCost(cost)
+      const own = keepKey(key)
+      core.nameOf(own)
+      const ask = (_: number, answer: (lease: RedisLease) => void): void =>
+        this.#acquire(own, cost, `q ${cost} ${newNonce()}`, answer)
+      const giveBack = (lease: RedisLease): void => void lease[Symbol.asyncDispose]()
+      resolve(waitForAdmission(core.waiting, own, cost, { ask, giveBack, polls: true }, options))
+    })
+  }
+
+  /** From what this host has borrowed. */
+  #takes(key: Key, cost: number): boolean {
+    const core = this.#core
+    if (core.leases === undefined || this.#under !== core.base || !core.leases.take(key, cost)) return false
+    core.count('lease', true)
+    return true
+  }
+
+  /** Whether it is known to be denied; then that was the answer. */
+  #isDenied(key: Key, cost: number, resolve: (decision: Decision) => void): boolean {
+    const core = this.#core
+    const denial = core.denials?.find(this.#under.index, cost, key, this.#under.policy.capacity)
+    if (denial === undefined) return false
+    core.count('cache', false)
+    resolve(denial)
+    return true
+  }
+
+  #decide(
+    kind: Kind,
+    key: Key,
+    cost: number,
+    item: string,
+    resolve: (decision: Decision) => void,
+    maxDelayMs?: number,
+  ): void {
+    // Of less than asked for there may be some.
+    if (kind !== 'partial' && this.#isDenied(key, cost, resolve)) return
+    const core = this.#core
+    const name = core.nameOf(key)
+    core.send(new DecisionCall(core, this.#under, key, name, item, kind, cost, resolve, maxDelayMs))
+  }
+
+  #decideLong(
+    key: Key,
+    cost: number,
+    item: string,
+    done: (decision: Decision, more: readonly [number, number, number]) => void,
+  ): void {
+    const core = this.#core
+    const under = this.#under
+    const call = new LongCall(
+      core,
+      under,
+      key,
+      core.nameOf(key),
+      item,
+      true,
+      (reply, more) => {
+        core.count('exact', reply.outcome === 0)
+        done(exactDecision(reply, under.policy.capacity), more)
+      },
+      () => done(core.withoutRedis(under, key, cost, 'consume'), [0, 0, 0]),
+    )
+    core.send(call)
+  }
+
+  #acquire(key: Key, cost: number, item: string, done: (lease: RedisLease) => void): void {
+    const core = this.#core
+    const under = this.#under
+    this.#decideLong(key, cost, item, (decision, [atUs, nonce]) => {
+      const giveBack = async (): Promise<boolean> => {
+        core.checkOpen()
+        if (decision.source !== 'exact') return core.share?.release(decision) ?? false
+        const { amount } = await core.change(under, key, `g ${cost} ${atUs.toFixed(0)} ${nonce.toFixed(0)}`)
+        core.wake(key)
+        return amount > 0
+      }
+      done(new RedisLease(decision, giveBack))
+    })
+  }
+
+  /** Of one who no longer waits, but was admitted. */
+  #giveBack(key: Key, { source, consumed }: Decision): void {
+    if (source !== 'exact' || consumed === 0 || this.#core.settings.algorithm === 'leaky-bucket') return
+    this.#core.change(this.#under, key, `r ${consumed} 0`).catch(() => {})
+  }
+}
+
+/** Tells a place that was given from one that was given after a reset. */
+function newNonce(): number {
+  return Math.floor(Math.random() * 2 ** 48)
+}
+
+function unsupported(operation: string, instead: string, algorithm: Algorithm): RangeError & CodedError {
+  return rangeError(
+    'ERR_SLUICE_UNSUPPORTED',
+    `${operation} is not for a limiter of algorithm '${algorithm}'; use ${instead}`,
+  )
+}

@@ -1,0 +1,27 @@
+-- Strict window: never more than the limit within any interval of one window. See sub-windows.lua.
+
+local function lease(policy, k, tokens, held, lease_us)
+  add(k, tokens)
+  return tokens, min(lease_us, begin_of(policy, k.window_start, k.part + 1) - k.now), k.start
+end
+
+local function give_back(policy, k, tokens, origin)
+  if k.start ~= origin then
+    return 0
+  end
+  return take_back(policy, k, tokens, origin)
+end
+
+return {
+  parse = parse,
+  open = open,
+  wait = wait,
+  look = look,
+  charge = charge,
+  refund = refund,
+  penalize = penalize,
+  hold = hold,
+  close = close,
+  lease = lease,
+  give_back = give_back,
+}
