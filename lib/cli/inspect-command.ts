@@ -2,7 +2,16 @@ import type { Algorithm, Decision, Reason } from '../index'
 import type { CliIo } from './command'
 import { type FlagSpec, flagHelp, HELP_FLAG, parseFlags, UsageError } from './flags'
 import { INTEGER_FLAG, KEY_HELP, keyOf, kindHint, positionalsOf } from './key-arguments'
-import { ageText, bytesText, columns, keyText, numberText, policyText, waitText } from './region-text'
+import {
+  ageText,
+  bytesText,
+  columns,
+  isPurse,
+  keyText,
+  numberText,
+  policyText,
+  waitText,
+} from './region-text'
 import { type OpenRegion, type RegionFacts, regionFacts, withRegion } from './shared-regions'
 
 const USAGE = 'sluice inspect NAME [KEY] [--integer] [--json]'
@@ -75,7 +84,9 @@ function ask({ name, limiter, hasOwnClock }: OpenRegion, key: string | number): 
 
 function text(facts: RegionFacts, answer: KeyAnswer | undefined): string {
   const parts = [summary(facts), processTable(facts)]
-  if (answer !== undefined) parts.push([...answerLines(facts, answer), POLICY_NOTE])
+  if (answer !== undefined) {
+    parts.push(isPurse(facts.policy) ? [purseLine(answer)] : [...answerLines(facts, answer), POLICY_NOTE])
+  }
   return `${parts
     .filter((part) => part.length > 0)
     .map((part) => part.join('\n'))
@@ -108,6 +119,11 @@ function processTable({ processes }: RegionFacts): string[] {
     ...[limiters, allowed, denied].map(numberText),
   ])
   return columns([['    pid', 'limiters', 'admitted', 'denied'], ...rows], 0)
+}
+
+function purseLine({ key, remaining, resetAfterMs }: KeyAnswer): string {
+  if (remaining === 0) return `key ${keyText(key)} has no leased tokens here now${kindHint(key)}`
+  return `key ${keyText(key)} has ${numberText(remaining)} leased tokens here, which lapse in ${waitText(resetAfterMs)}`
 }
 
 function answerLines({ policy: { algorithm } }: RegionFacts, answer: KeyAnswer): string[] {

@@ -1,3 +1,4 @@
+import { PURSE } from '../policy/algorithms'
 import { durationText, printable } from '../replay/report-text'
 import type { AttachedProcess, RegionFacts } from './shared-regions'
 
@@ -9,13 +10,15 @@ const WINDOW_UNITS = [
   { unit: 's', ms: 1000 },
 ]
 
-/** `token-bucket 100/1m burst 20`, `concurrency 5, held 30s`. */
+/** `token-bucket 100/1m burst 20`, `concurrency 5, held 30s`, `purse, leases of 100ms`. */
 export function policyText({ policy, hasOwnClock }: Pick<RegionFacts, 'policy' | 'hasOwnClock'>): string {
   const { algorithm, limit, windowMs, holdMs, burst, queue, initial, rememberMs, evenly } = policy
   const parts = [
-    holdMs === undefined
-      ? `${algorithm} ${limit}/${spanText(windowMs ?? 0)}`
-      : `${algorithm} ${limit}, held ${spanText(holdMs)}`,
+    isPurse({ algorithm })
+      ? `${PURSE}, leases of ${spanText(windowMs ?? 0)}`
+      : holdMs === undefined
+        ? `${algorithm} ${limit}/${spanText(windowMs ?? 0)}`
+        : `${algorithm} ${limit}, held ${spanText(holdMs)}`,
   ]
   if (burst !== undefined) parts.push(` burst ${burst}`)
   if (queue !== undefined) parts.push(` queue ${queue}`)
@@ -23,6 +26,11 @@ export function policyText({ policy, hasOwnClock }: Pick<RegionFacts, 'policy' |
   if (evenly) parts.push(', spread evenly')
   if (hasOwnClock) parts.push(', own clock')
   return parts.join('')
+}
+
+/** Whether it holds the tokens that a `RedisLimiter` has leased, and is no limiter. */
+export function isPurse({ algorithm }: { algorithm: string }): boolean {
+  return algorithm === PURSE
 }
 
 /** `1m`, `90s`, `0.5ms`: in the largest unit of which it is a whole number. */

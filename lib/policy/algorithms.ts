@@ -12,6 +12,11 @@ export const ALGORITHMS = [
 /** See docs/algorithms.md for what each guarantees, and when to choose it. */
 export type Algorithm = (typeof ALGORITHMS)[number]
 
+/** @internal The engine's number of what holds leased tokens (lib/limiter/purse.ts). No limiter has that algorithm. */
+export const PURSE_ID = 8
+/** @internal What the command line calls it. */
+export const PURSE = 'purse'
+
 /** What distinguishes algorithms as far as options go. */
 export interface AlgorithmTraits {
   /** The options of a policy. */

@@ -4,6 +4,7 @@
 #include "core/concurrency.h"
 #include "core/fixed_window.h"
 #include "core/leaky_bucket.h"
+#include "core/purse.h"
 #include "core/sliding_log.h"
 #include "core/sliding_window.h"
 #include "core/strict_window.h"
@@ -30,6 +31,8 @@ Result withAlgorithm(std::uint64_t id, Result otherwise, Visit&& visit) {
       return visit.template operator()<LeakyBucket>();
     case Concurrency::kId:
       return visit.template operator()<Concurrency>();
+    case Purse::kId:
+      return visit.template operator()<Purse>();
     default:
       return otherwise;
   }

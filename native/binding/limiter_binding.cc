@@ -246,8 +246,10 @@ napi_value wrap(napi_env env, Region::Attached attached, const double* cell, nap
 napi_value restoreDump(napi_env env, std::span<const std::uint64_t> words, const double* cell,
                        napi_value owner) {
   const auto header = checkDump(words);
+  // Purses are not dumped: what was granted lapses sooner than anybody would restore it.
+  const bool isLimiter = header && header->algorithm != Purse::kId;
   auto restored = withAlgorithm<std::optional<Region::Attached>>(
-      header ? header->algorithm : 0, std::nullopt,
+      isLimiter ? header->algorithm : 0, std::nullopt,
       [&]<class Algorithm>() { return restoreTable<Algorithm>(*header, words); });
   if (!restored) {
     throwRange(env, "ERR_SLUICE_DUMP",
@@ -272,7 +274,7 @@ napi_value wrapRegion(napi_env env, Region::Attached attached, const double* cel
                                 : " was made with a clock of its own; pass one that shows the same time"));
     return nullptr;
   }
-  if (header.algorithm == 0 || header.algorithm > Concurrency::kId) {
+  if (header.algorithm == 0 || header.algorithm > Purse::kId) {
     throwRange(env, "ERR_SLUICE_SHARED_CORRUPT", name + " cannot be used: its algorithm is none");
     return nullptr;
   }

@@ -273,6 +273,7 @@ SLUICE_INSTANTIATE(SlidingLog);
 SLUICE_INSTANTIATE(StrictWindow);
 SLUICE_INSTANTIATE(LeakyBucket);
 SLUICE_INSTANTIATE(Concurrency);
+SLUICE_INSTANTIATE(Purse);
 #undef SLUICE_INSTANTIATE
 
 }  // namespace sluice
