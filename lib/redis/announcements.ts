@@ -31,7 +31,6 @@ export class Announcements {
   readonly #onChange: ((isHeard: boolean) => void) | undefined
   #subscriber: Redis | undefined
   #isHeard = false
-  #isClosed = false
   #attempts = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -62,7 +61,6 @@ export class Announcements {
   }
 
   close(): void {
-    this.#isClosed = true
     clearTimeout(this.#timer)
     const subscriber = this.#subscriber
     this.#subscriber = undefined
@@ -106,7 +104,6 @@ export class Announcements {
       enableOfflineQueue: false,
       enableAutoPipelining: false,
       readOnly: false,
-      keyPrefix: '',
     })
   }
 
@@ -148,7 +145,6 @@ export class Announcements {
   }
 
   #retry(): void {
-    if (this.#isClosed) return
     const delayMs = Math.min(FIRST_RETRY_MS * 2 ** this.#attempts++, LAST_RETRY_MS)
     this.#after(delayMs * (0.5 + Math.random() / 2), () => this.#open())
   }

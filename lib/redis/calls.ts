@@ -78,7 +78,7 @@ export class AllowCall extends Call {
 
   protected succeeded(reply: Reply): void {
     const { outcome } = reply
-    if (outcome !== 0) this.core.noteDenial(this.under, this.cost, this.userKey, reply, this.sentMs)
+    if (outcome !== 0) this.core.noteDenial(this.under, 'allow', this.cost, this.userKey, reply, this.sentMs)
     this.core.count('exact', outcome === 0)
     this.resolve(outcome === 0)
   }
@@ -109,7 +109,7 @@ export class DecisionCall extends Call {
 
   protected succeeded(reply: Reply): void {
     const { core, under, cost, kind } = this
-    if (reply.outcome !== 0) core.noteDenial(under, cost, this.userKey, reply, this.sentMs)
+    if (reply.outcome !== 0) core.noteDenial(under, kind, cost, this.userKey, reply, this.sentMs)
     if (kind !== 'peek') core.count('exact', reply.outcome === 0)
     this.resolve(exactDecision(reply, under.policy.capacity))
   }

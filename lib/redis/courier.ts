@@ -17,11 +17,11 @@ export type { Outgoing, OutgoingSet } from './script-call'
 export interface CourierStats {
   /** Scripts that were asked for: EVALSHA, without repetitions. */
   readonly scriptCalls: number
-  /** Calls that were handed over. */
+  /** Calls of all these. */
   readonly calls: number
   /** Scripts that the server did not know: EVAL. */
   readonly evals: number
-  /** Calls that were not answered in time. */
+  /** Calls, and other commands, that were not answered in time. */
   readonly timeouts: number
 }
 
@@ -168,9 +168,10 @@ export class Courier {
     this.#open = []
     if (this.#openBySlot.size > 0) this.#openBySlot = new Map()
     this.#latest = undefined
-    for (const request of requests) {
-      this.#stats.calls += request.size
-      if (request.isScript) this.#stats.scriptCalls++
+    for (const { isScript, size } of requests) {
+      if (!isScript) continue
+      this.#stats.scriptCalls++
+      this.#stats.calls += size
     }
     const nowMs = performance.now()
     if (this.#link.isReady) {

@@ -48,6 +48,8 @@ class Queue<Item extends Due> {
   #first: Item | undefined
   #last: Item | undefined
   #timer: NodeJS.Timeout | undefined
+  /** For when the timer is set; long ago once it rings. */
+  #ringsMs = 0
 
   /** @param onIdle called when nothing is due and no timer runs */
   constructor(timeoutMs: number, expire: (items: Item[]) => void, onIdle: () => void) {
@@ -65,8 +67,9 @@ class Queue<Item extends Due> {
     const after = before === undefined ? this.#first : before.after
     this.#join(before, item)
     this.#join(item, after)
-    if (this.#timer === undefined) this.#arm(startMs)
-    else if (before === undefined) this.#timer.ref()
+    if (before !== undefined) return
+    if (this.#timer === undefined || item.dueMs < this.#ringsMs) this.#arm()
+    else this.#timer.ref()
   }
 
   remove(item: Item): void {
@@ -93,18 +96,21 @@ class Queue<Item extends Due> {
     else after.before = before
   }
 
-  #arm(nowMs: number): void {
-    const delayMs = (this.#first as Item).dueMs - nowMs
-    // What has arrived while the event loop was blocked is read before anything is called late.
-    this.#timer = setTimeout(() => setImmediate(() => this.#ring()), delayMs)
+  #arm(): void {
+    clearTimeout(this.#timer)
+    this.#ringsMs = (this.#first as Item).dueMs
+    this.#timer = setTimeout(() => {
+      this.#ringsMs = Number.NEGATIVE_INFINITY
+      // What has arrived while the event loop was blocked is read before anything is called late.
+      setImmediate(() => this.#ring())
+    }, this.#ringsMs - performance.now())
   }
 
   #ring(): void {
-    const nowMs = performance.now()
-    const items = this.takeUntil(nowMs)
+    const items = this.takeUntil(performance.now())
     this.#timer = undefined
     if (this.#first === undefined) this.#onIdle()
-    else this.#arm(nowMs)
+    else this.#arm()
     if (items.length > 0) this.#expire(items)
   }
 }

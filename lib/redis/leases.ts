@@ -133,7 +133,7 @@ export class Leases {
     const onReply = (reply: Reply, more: LongReply): void => {
       this.#receive(demand, held, sentMs, more)
       if (resolve !== undefined) {
-        if (reply.outcome !== 0) core.noteDenial(under, cost, demand.key, reply, sentMs)
+        if (reply.outcome !== 0) core.noteDenial(under, 'consume', cost, demand.key, reply, sentMs)
         core.count('exact', reply.outcome === 0)
         resolve(exactDecision(reply, under.policy.capacity))
       }

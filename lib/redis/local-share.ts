@@ -23,7 +23,7 @@ export interface LocalShareOptions {
   readonly hosts: () => number
   /** Of the table. Default 100,000. */
   readonly maxKeys?: number
-  /** The name of a table that the processes of this machine share. */
+  /** What the processes of this machine share: the table's name is made of it, and at most two characters longer. */
   readonly shared?: string | undefined
   readonly clock?: ManualClock | ClockFunction | undefined
 }
@@ -79,7 +79,7 @@ export class LocalShare {
     if (TRAITS[algorithm].sharesWindow) native.tiers = { greatest: { limit: this.#greatest } }
     if (align !== undefined && algorithm === 'fixed-window') native.align = align
     if (escalation !== undefined) native.escalate = escalation
-    if (shared !== undefined) native.shared = { name: shared, changePolicy: true }
+    if (shared !== undefined) native.shared = { name: `${shared}.s`, changePolicy: true }
     if (clock !== undefined) native.clock = clock
     this.#limiter = new Limiter(native)
   }

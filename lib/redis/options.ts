@@ -92,7 +92,7 @@ export interface RedisLimiterOptions extends PolicyOptions {
   lease?: LeaseOptions
   /**
    * A name (1 to 60 letters, digits, `.`, `_` and `-`) under which all processes of this machine count as one host: they
-   * share leases, denials and the host's share through shared memory (Linux). Default: each limiter is a host of its own.
+   * share leases and the host's share through shared memory (Linux). Default: each limiter object is a host of its own.
    */
   shared?: string
   /** For tests: this time is used in place of the Redis server's. All who share the limiter must bring the same one. */

@@ -35,6 +35,8 @@ export interface RedisPolicy {
   readonly text: string
 }
 
+/** See `Reply.outcome`. */
+const LIMITED = 1
 /** The most policies of a limiter, as of a native one. */
 const MAX_POLICIES = 1024
 
@@ -58,7 +60,7 @@ export class RedisCore {
     closed: [0, 0],
   }
   readonly events = new EventEmitter()
-  readonly #announcements: Announcements
+  #announcements: Announcements | undefined
   readonly #breakers = new Map<string, Breaker>()
   readonly #clock: WaitingClock | undefined
   readonly #policies: RedisPolicy[] = []
@@ -71,19 +73,29 @@ export class RedisCore {
     this.script = scriptOf(algorithm)
     this.courier = Courier.of(client)
     this.#clock = clock === undefined ? undefined : waitingClock(clock)
+    // Its time begins now: a step back right after this is one.
+    this.#clock?.nowUs()
     this.waiting = new Waiting(waitingClock(clock), settings.maxWaiters)
     this.#base = this.add(settings.policy)
     const isCached = denyCache !== undefined && algorithm !== 'concurrency' && algorithm !== 'leaky-bucket'
-    this.denials = isCached ? new Denials({ ...denyCache, clock }) : undefined
+    // All go by one view of the user's clock: each step back counts once.
+    const ownClock = clock === undefined ? undefined : () => this.nowMs()
+    this.denials = isCached ? new Denials({ ...denyCache, clock: ownClock }) : undefined
     const onHosts = (count: number): void => this.tell('hosts', count)
     this.hosts = new Hosts(this.courier, { prefix, least: settings.hosts, shared, onChange: onHosts })
-    this.leases = mode === 'leased' ? new Leases(this, { ...lease, shared, clock }) : undefined
+    this.leases = mode === 'leased' ? new Leases(this, { ...lease, shared, clock: ownClock }) : undefined
     this.share =
       settings.onUnavailable === 'local'
         ? new LocalShare({ ...settings, hosts: () => this.hosts.count })
         : undefined
+  }
+
+  /** Begins what goes on by itself until it is closed. */
+  start(): void {
+    const { client, prefix, mode } = this.settings
     this.#announcements = new Announcements(client, prefix, (name) => this.#forgetName(name), {
-      listens: mode === 'leased' || (isCached && denyCache.announce),
+      listens:
+        mode === 'leased' || (this.denials !== undefined && this.settings.denyCache?.announce === true),
       onChange: (isHeard) => this.tell('announcements', isHeard),
     })
     this.hosts.start()
@@ -109,6 +121,7 @@ export class RedisCore {
     const own = this.optionsOf(this.#base.policy)
     this.#base = this.add(this.vary(own, keepingOwn(own, variant), 'policy'))
     this.share?.setPolicy(this.#base)
+    this.denials?.forgetAll()
     this.waiting.wakeAll()
     return this.#base
   }
@@ -185,8 +198,29 @@ export class RedisCore {
   }
 
   /** Redis has refused a call that was made at `sentMs`. */
-  noteDenial(under: RedisPolicy, cost: number, key: Key, reply: Reply, sentMs: number): void {
-    this.denials?.note(under.index, cost, key, reply, this.nowMs() - sentMs)
+  noteDenial(under: RedisPolicy, kind: Kind, cost: number, key: Key, reply: Reply, sentMs: number): void {
+    if (this.denials === undefined) return
+    // Redis must hear of each offence, and of the call that opens a key's first window.
+    const { escalation } = this.settings
+    const onlyLooks = kind === 'peek' || kind === 'wait'
+    const mustHear = escalation !== undefined || (onlyLooks && under.policy.initial !== 0)
+    if (mustHear && reply.outcome === LIMITED) return
+    this.denials.note(this.#denialIndex(under), cost, key, reply, this.nowMs() - sentMs)
+  }
+
+  /** Whether such a call is known to be refused. */
+  isDenied(under: RedisPolicy, cost: number, key: Key): boolean {
+    return this.denials?.isDenied(this.#denialIndex(under), cost, key) === true
+  }
+
+  /** The refusal of such a call, if it is known. */
+  denialOf(under: RedisPolicy, cost: number, key: Key): Decision | undefined {
+    return this.denials?.find(this.#denialIndex(under), cost, key, under.policy.capacity)
+  }
+
+  /** 0, of which the look-up is the fastest, is the limiter's own policy, whichever that is. */
+  #denialIndex(under: RedisPolicy): number {
+    return under === this.#base ? 0 : under.index + 1
   }
 
   count(source: DecisionSource, allowed: boolean): void {
@@ -261,7 +295,7 @@ export class RedisCore {
   /** Tells the other hosts so. */
   announce(key: Key): void {
     this.forget(key)
-    this.#announcements.publish(this.nameOf(key))
+    this.#announcements?.publish(this.nameOf(key))
   }
 
   #newBreaker(route: string): Breaker {
@@ -294,7 +328,7 @@ export class RedisCore {
     if (this.#isClosed) return
     this.#isClosed = true
     this.waiting.close()
-    this.#announcements.close()
+    this.#announcements?.close()
     await Promise.allSettled([this.leases?.close(), this.hosts.stop()])
     this.denials?.close()
     this.share?.close()

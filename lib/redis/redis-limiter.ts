@@ -34,7 +34,13 @@ export class RedisLimiter extends RedisView {
     const core = new RedisCore(settings)
     super(core, core.base)
     this.#core = core
-    this.#tiers = tiersOf(core)
+    try {
+      this.#tiers = tiersOf(core)
+    } catch (error) {
+      void core.close()
+      throw error
+    }
+    core.start()
   }
 
   /** The limiter's own policy, as this object has it. */

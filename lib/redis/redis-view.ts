@@ -61,7 +61,7 @@ export class RedisView {
       checkCost(cost)
       if (this.#takes(key, cost)) {
         resolve(true)
-      } else if (core.denials?.isDenied(under.index, cost, key) === true) {
+      } else if (core.isDenied(under, cost, key)) {
         core.count('cache', false)
         resolve(false)
       } else if (core.leases !== undefined && under === core.base) {
@@ -276,7 +276,7 @@ export class RedisView {
   /** Whether it is known to be denied; then that was the answer. */
   #isDenied(key: Key, cost: number, resolve: (decision: Decision) => void): boolean {
     const core = this.#core
-    const denial = core.denials?.find(this.#under.index, cost, key, this.#under.policy.capacity)
+    const denial = core.denialOf(this.#under, cost, key)
     if (denial === undefined) return false
     core.count('cache', false)
     resolve(denial)

@@ -47,16 +47,17 @@ export abstract class Request extends Due implements Errand {
 
   /** How many calls it carries. */
   abstract readonly size: number
-  /** Requests that do the same together, each on one key; itself if there is nothing to be divided. */
-  parts(): Request[] {
-    return [this]
-  }
   abstract argumentsOf(name: string): string[]
   abstract encode(name: string): string
   /** Must not throw. */
   abstract answer(reply: unknown): void
   /** Must not throw. */
   abstract fail(error: Error): void
+
+  /** Requests that do the same together, each on one key; itself if there is nothing to be divided. */
+  parts(): Request[] {
+    return [this]
+  }
 }
 
 export const EVALSHA = 'evalsha'

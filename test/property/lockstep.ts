@@ -11,7 +11,8 @@ export function runInLockstep(policy: OracleSettings, schedule: Schedule, userCo
   new Driver(policy, schedule, userCount).run(schedule.steps, (event) => lockstep.check(event))
 }
 
-class Lockstep {
+/** Compares what was answered with what the oracle says. */
+export class Lockstep {
   readonly #oracle: Oracle
   readonly #settings: OracleSettings
   readonly #trace: string[] = []

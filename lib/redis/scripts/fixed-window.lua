@@ -168,7 +168,7 @@ local function close(policy, k)
 end
 
 local function lease(policy, k, tokens, held, lease_us)
-  k.count = k.count + tokens
+  charge(policy, k, tokens)
   return tokens, min(lease_us, k.start + policy.window - k.now), k.start
 end
 
