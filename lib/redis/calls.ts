@@ -110,7 +110,7 @@ export class DecisionCall extends Call {
   protected succeeded(reply: Reply): void {
     const { core, under, cost, kind } = this
     if (reply.outcome !== 0) core.noteDenial(under, kind, cost, this.userKey, reply, this.sentMs)
-    if (kind !== 'peek') core.count('exact', reply.outcome === 0)
+    core.count('exact', reply.outcome === 0, kind)
     this.resolve(exactDecision(reply, under.policy.capacity))
   }
 

@@ -67,7 +67,7 @@ export interface RedisLimiterOptions extends PolicyOptions {
   align?: Alignment
   /** As of `Limiter`. In `leased` mode calls of tiers are decided exactly. */
   tiers?: Readonly<Record<string, PolicyVariant>>
-  /** As of `Limiter`. */
+  /** As of `Limiter`. What a host refuses by itself (`denyCache`) is no offence. */
   escalate?: EscalationOptions
   /** How many calls of `wait` may be waiting at once in this limiter object: from 1; default 10,000. */
   maxWaiters?: number

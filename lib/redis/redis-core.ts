@@ -35,6 +35,8 @@ export interface RedisPolicy {
   readonly text: string
 }
 
+/** So that a node that is still away is not asked for ever. */
+const LEAST_BETWEEN_REPORTS_MS = 1000
 /** See `Reply.outcome`. */
 const LIMITED = 1
 /** The most policies of a limiter, as of a native one. */
@@ -66,6 +68,9 @@ export class RedisCore {
   readonly #policies: RedisPolicy[] = []
   #base: RedisPolicy
   #isClosed = false
+  /** Whether there may be something that was admitted without Redis, and when it was told last. */
+  #hasUnreported = false
+  #reportedMs = Number.NEGATIVE_INFINITY
 
   constructor(settings: RedisSettings) {
     this.settings = settings
@@ -191,6 +196,8 @@ export class RedisCore {
 
   succeeded(route: string): void {
     this.#breakers.get(route)?.succeeded()
+    if (this.#hasUnreported && performance.now() - this.#reportedMs >= LEAST_BETWEEN_REPORTS_MS)
+      this.#report()
   }
 
   failed(route: string, error: Error): void {
@@ -223,7 +230,9 @@ export class RedisCore {
     return under === this.#base ? 0 : under.index + 1
   }
 
-  count(source: DecisionSource, allowed: boolean): void {
+  count(source: DecisionSource, allowed: boolean, kind: Kind = 'consume'): void {
+    // Who waits tries again and again.
+    if (kind === 'peek' || (kind === 'wait' && !allowed)) return
     this.counts[source][allowed ? 0 : 1]++
   }
 
@@ -239,7 +248,8 @@ export class RedisCore {
     maxDelayMs = Number.POSITIVE_INFINITY,
   ): Decision {
     const decision = this.#withoutRedis(under, key, cost, kind, maxDelayMs)
-    if (kind !== 'peek') this.count(decision.source, decision.allowed)
+    if (decision.source === 'local' && decision.consumed > 0) this.#hasUnreported = true
+    this.count(decision.source, decision.allowed, kind)
     return decision
   }
 
@@ -301,26 +311,34 @@ export class RedisCore {
   #newBreaker(route: string): Breaker {
     const onChange = (from: BreakerState, to: BreakerState, error?: Error): void => {
       this.tell('state', { node: route, from, to, ...(error === undefined ? {} : { error }) })
-      if (to === 'closed') void this.#reconcile()
     }
     const breaker = new Breaker(this.settings.breaker, onChange)
     this.#breakers.set(route, breaker)
     return breaker
   }
 
-  /** Tells Redis what was admitted without it. What it does not take then is not told again. */
-  async #reconcile(): Promise<void> {
-    if (this.share === undefined) return
+  /** Tells Redis what was admitted without it, now that it answers. What does not get there is told another time. */
+  #report(): void {
+    this.#hasUnreported = false
+    this.#reportedMs = performance.now()
+    if (this.share === undefined || this.#isClosed) return
     const { spent, lostTokens } = this.share.takeSpent()
-    if (spent.length === 0) return
-    const reports = spent.map(({ index, key, tokens }) =>
-      this.change(this.#policies[index] as RedisPolicy, key, `n ${tokens} 0`),
-    )
-    const done = await Promise.allSettled(reports)
-    const told = spent.filter((_, i) => done[i]?.status === 'fulfilled')
-    const tokens = told.reduce((sum, record) => sum + record.tokens, 0)
-    const all = spent.reduce((sum, record) => sum + record.tokens, 0)
-    this.tell('reconciled', { tokens, keys: told.length, lostTokens: lostTokens + all - tokens })
+    const reports = spent.map(async ({ index, key, tokens }) => {
+      const under = this.#policies[index] as RedisPolicy
+      try {
+        await this.change(under, key, `n ${tokens} 0`)
+        return tokens
+      } catch {
+        this.share?.record(under, key, tokens)
+        this.#hasUnreported = true
+        return 0
+      }
+    })
+    void Promise.all(reports).then((told) => {
+      const tokens = told.reduce((sum, count) => sum + count, 0)
+      const keys = told.filter((count) => count > 0).length
+      if (keys > 0 || lostTokens > 0) this.tell('reconciled', { tokens, keys, lostTokens })
+    })
   }
 
   /** Ends what the limiter has of its own. See `RedisLimiter.close`. */

@@ -98,8 +98,11 @@ export class RedisLimitSet {
    */
   async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
     const seats = this.#seatsOf(keys, costs).map((seat) => ({ ...seat, key: keepKey(seat.key) }))
-    const ask = (leftMs: number, answer: (decision: SetDecision) => void): void =>
-      void this.#ask('wait', seats, leftMs).then(answer)
+    const ask = (
+      leftMs: number,
+      answer: (decision: SetDecision) => void,
+      fail: (error: unknown) => void,
+    ): void => void this.#ask('wait', seats, leftMs).then(answer, fail)
     const giveBack = (decision: SetDecision): void => {
       this.names.forEach((name, i) => {
         undo(seats[i] as Seat, decision.decisions[name] as Decision)

@@ -111,7 +111,7 @@ export class RedisLimiter extends RedisView {
   /**
    * Ends this object's part: gives back what it has borrowed, leaves the hosts, ends its own connections and timers. The
    * client is yours, and stays open. Every later call rejects with `ERR_SLUICE_CLOSED`; those who wait are told so; calls
-   * on their way are still answered. Closing twice does nothing. Never rejects, and takes no longer than `timeoutMs`.
+   * on their way are still answered. Closing twice does nothing. Never rejects, and takes about a second at most.
    */
   close(): Promise<void> {
     return this.#core.close()

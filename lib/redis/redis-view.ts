@@ -87,7 +87,8 @@ export class RedisView {
       } else if (this.#takes(key, cost)) {
         resolve(leaseDecision(this.#under.policy, cost, core.leases?.balance(key) ?? 0))
       } else if (core.leases !== undefined && this.#under === core.base) {
-        if (!this.#isDenied(key, cost, resolve)) core.leases.decide(key, core.nameOf(key), cost, resolve)
+        if (!this.#isDenied('consume', key, cost, resolve))
+          core.leases.decide(key, core.nameOf(key), cost, resolve)
       } else {
         this.#decide('consume', key, cost, String(cost), resolve)
       }
@@ -274,11 +275,11 @@ export class RedisView {
   }
 
   /** Whether it is known to be denied; then that was the answer. */
-  #isDenied(key: Key, cost: number, resolve: (decision: Decision) => void): boolean {
+  #isDenied(kind: Kind, key: Key, cost: number, resolve: (decision: Decision) => void): boolean {
     const core = this.#core
     const denial = core.denialOf(this.#under, cost, key)
     if (denial === undefined) return false
-    core.count('cache', false)
+    core.count('cache', false, kind)
     resolve(denial)
     return true
   }
@@ -292,7 +293,7 @@ export class RedisView {
     maxDelayMs?: number,
   ): void {
     // Of less than asked for there may be some.
-    if (kind !== 'partial' && this.#isDenied(key, cost, resolve)) return
+    if (kind !== 'partial' && this.#isDenied(kind, key, cost, resolve)) return
     const core = this.#core
     const name = core.nameOf(key)
     core.send(new DecisionCall(core, this.#under, key, name, item, kind, cost, resolve, maxDelayMs))

@@ -41,7 +41,9 @@ export function askTogether(kind: SetKind, seats: readonly Seat[], leftMs: numbe
         const decisions = replies.map((reply, i) =>
           exactDecision(reply, (seats[i] as Seat).under.policy.capacity),
         )
-        if (kind !== 'peek') countAll(seats, decisions)
+        decisions.forEach(({ allowed }, i) => {
+          ;(seats[i] as Seat).core.count('exact', allowed, kind)
+        })
         resolve(decisions)
       },
       fail: (error) => {
@@ -110,10 +112,4 @@ export function undo({ core, under, key }: Seat, { source, consumed }: Decision)
   if (consumed === 0) return
   if (source === 'exact') core.change(under, key, `r ${consumed} 0`).catch(() => {})
   else if (source === 'local') core.share?.refund(under, key, consumed)
-}
-
-function countAll(seats: readonly Seat[], decisions: readonly Decision[]): void {
-  decisions.forEach(({ allowed }, i) => {
-    ;(seats[i] as Seat).core.count('exact', allowed)
-  })
 }

@@ -5,8 +5,11 @@ import type { WaitOptions } from '../waiting/wait-options'
 import type { Attempted } from '../waiting/waiter'
 
 export interface Asking<Answer extends Decision> {
-  /** Asks, and answers once. @param leftMs what would have to be held back for longer is to be refused */
-  ask(leftMs: number, answer: (decision: Answer) => void): void
+  /**
+   * Asks, and answers once, or fails.
+   * @param leftMs what would have to be held back for longer is to be refused
+   */
+  ask(leftMs: number, answer: (decision: Answer) => void, fail: (error: unknown) => void): void
   /** Of one that was admitted when nobody waited for it any more. */
   giveBack(decision: Answer): void
   /** Whether it may be admitted earlier than its answer says. */
@@ -35,6 +38,11 @@ export async function waitForAdmission<Answer extends Decision>(
   let isAsked = false
   let isOver = false
   let answer: Answer | undefined
+  let failure: { readonly error: unknown } | undefined
+  const fail = (error: unknown): void => {
+    failure = { error }
+    waiting.room.wake(queueId)
+  }
   const receive = (decision: Answer): void => {
     isAsked = false
     if (isOver) {
@@ -48,8 +56,9 @@ export async function waitForAdmission<Answer extends Decision>(
     if (answer === undefined && !isAsked) {
       isAsked = true
       // May answer at once.
-      ask(leftMs, receive)
+      ask(leftMs, receive, fail)
     }
+    if (failure !== undefined) throw failure.error
     const received = answer
     answer = undefined
     return received === undefined

@@ -1,5 +1,6 @@
 -- All items, one after the other.
 local decide = make_decide()
+if #KEYS == 1 then return decide(1) end
 local replies = {}
 for i = 1, #KEYS do
   replies[i] = decide(i)

@@ -1,15 +1,16 @@
 -- The script begins: what all parts of it use, and the present in microseconds since 1970.
-local floor, max, min = math.floor, math.max, math.min
-local match, format = string.match, string.format
+local floor, match, format = math.floor, string.match, string.format
 local call, pcall, pack = redis.call, redis.pcall, struct.pack
 
 -- Tests bring the present with them, as ARGV[1].
 local server_time = ARGV[1] == ''
-local now
+local now, now_text
 if server_time then
   local time = call('TIME')
   now = time[1] * 1000000 + time[2]
+  -- Six digits need no padding.
+  now_text = #time[2] == 6 and time[1] .. time[2] or format('%.0f', now)
 else
   now = tonumber(ARGV[1])
+  now_text = format('%.0f', now)
 end
-local now_text = format('%.0f', now)

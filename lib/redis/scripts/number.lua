@@ -1,5 +1,7 @@
 -- Whole numbers up to 2^53 are exact in Lua's doubles; products of two of them are not.
 
+local max, min = math.max, math.min
+
 -- floor(a * b / c) and the remainder, exact for whole 0 <= a, b < 2^53, 0 < c < 2^53 if the quotient is below 2^53.
 local function muldiv(a, b, c)
   local product = a * b

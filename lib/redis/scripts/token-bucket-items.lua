@@ -50,14 +50,18 @@ local function decide_plainly(key, cost)
 end
 
 local decide
-local replies = {}
-for i = 1, #KEYS do
+
+local function reply_to(i)
   local cost = tail and tonumber(ARGV[2 + policy_count + i])
   local reply = cost and cost > 0 and decide_plainly(KEYS[i], cost)
-  if not reply then
-    decide = decide or make_decide()
-    reply = decide(i)
-  end
-  replies[i] = reply
+  if reply then return reply end
+  decide = decide or make_decide()
+  return decide(i)
+end
+
+if #KEYS == 1 then return reply_to(1) end
+local replies = {}
+for i = 1, #KEYS do
+  replies[i] = reply_to(i)
 end
 return table.concat(replies)

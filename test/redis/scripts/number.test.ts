@@ -23,7 +23,7 @@ afterAll(async () => {
 
 /** Takes triples of doubles and answers quotients and remainders. */
 const SCRIPT = `
-local floor, max, min = math.floor, math.max, math.min
+local floor = math.floor
 ${readFileSync(path.join(__dirname, '../../../lib/redis/scripts/number.lua'), 'utf8')}
 local replies = {}
 local data, at = ARGV[1], 1

@@ -91,32 +91,18 @@ class ScriptDriver {
     }
   }
 
-  async #spend(op: Op & { cost: Cost }, where: Where): Promise<Event | undefined> {
+  async #spend(op: Extract<Op, { cost: Cost }>, where: Where): Promise<Event | undefined> {
     const { key, tier } = where
     const limiter = this.#limiter
     const tokens = resolve(op.cost, await limiter.decide('k 1', key, tier))
+    const decide = async (letter: string) => (await limiter.decide(letter + tokens, key, tier)) as Decision
     switch (op.op) {
       case 'consume':
-        return {
-          ...where,
-          op: op.op,
-          tokens,
-          answer: (await limiter.decide(`${tokens}`, key, tier)) as Decision,
-        }
+        return { ...where, op: op.op, tokens, answer: await decide('') }
       case 'partial':
-        return {
-          ...where,
-          op: op.op,
-          tokens,
-          answer: (await limiter.decide(`p ${tokens}`, key, tier)) as Decision,
-        }
+        return { ...where, op: op.op, tokens, answer: await decide('p ') }
       case 'allow':
-        return {
-          ...where,
-          op: op.op,
-          tokens,
-          answer: (await limiter.decide(`a ${tokens}`, key, tier)).allowed,
-        }
+        return { ...where, op: op.op, tokens, answer: (await decide('a ')).allowed }
       case 'many':
         return { ...where, op: op.op, tokens, answer: await this.#twice(tokens, where) }
       case 'penalize':
@@ -132,22 +118,31 @@ class ScriptDriver {
         this.#tickets.push({ id, ticket })
         return { ...where, op: op.op, tokens, id, answer: answer as Decision }
       }
-      case 'reserve': {
-        const { maxDebt, ttlUs } = op
-        const ttlMs = ttlUs / 1000
-        const { answer, estimate } = await limiter.reserve(key, tokens, ttlMs, maxDebt, tier)
-        const id = this.#nextId++
-        if (answer.allowed) this.#estimates.push({ id, estimate })
-        return { ...where, op: op.op, tokens, ttlMs, maxDebt, id, answer: answer as Decision }
-      }
-      case 'settle': {
-        const [open] = this.#estimates.splice(op.which % this.#estimates.length, 1)
-        if (open === undefined) return undefined
-        const { id, estimate } = open
-        const answer = await limiter.settle(estimate, tokens)
-        return { atMs: where.atMs, key: estimate.key, tier: estimate.tier, op: op.op, tokens, id, answer }
-      }
+      case 'reserve':
+        return this.#reserve(op, tokens, where)
+      case 'settle':
+        return this.#settle(op.which, tokens, where)
     }
+  }
+
+  async #reserve(
+    { ttlUs, maxDebt }: Op & { op: 'reserve' },
+    tokens: number,
+    where: Where,
+  ): Promise<Event | undefined> {
+    const ttlMs = ttlUs / 1000
+    const { answer, estimate } = await this.#limiter.reserve(where.key, tokens, ttlMs, maxDebt, where.tier)
+    const id = this.#nextId++
+    if (answer.allowed) this.#estimates.push({ id, estimate })
+    return { ...where, op: 'reserve', tokens, ttlMs, maxDebt, id, answer: answer as Decision }
+  }
+
+  async #settle(which: number, tokens: number, { atMs }: Where): Promise<Event | undefined> {
+    const [open] = this.#estimates.splice(which % this.#estimates.length, 1)
+    if (open === undefined) return undefined
+    const { id, estimate } = open
+    const answer = await this.#limiter.settle(estimate, tokens)
+    return { atMs, key: estimate.key, tier: estimate.tier, op: 'settle', tokens, id, answer }
   }
 
   /** Two items for one key in one script call. */
