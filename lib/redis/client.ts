@@ -117,6 +117,12 @@ export class Link {
     return this.#lastSlot
   }
 
+  /** The names of all nodes that serve keys. */
+  get nodes(): ReadonlySet<string> {
+    if (!this.isCluster) return new Set([''])
+    return new Set((this.#connection.slots ?? []).map((nodes) => nodes?.[0] ?? ''))
+  }
+
   /** The name of the node that serves the key, as far as the client knows; '' if it knows none, and on one node. */
   nodeOf(key: string): string {
     return this.isCluster ? (this.#connection.slots?.[this.slotOf(key)]?.[0] ?? '') : ''

@@ -99,6 +99,11 @@ export class Courier {
     return this.#link.nodeOf(key)
   }
 
+  /** All that `route` may answer now. */
+  get routes(): ReadonlySet<string> {
+    return this.#link.nodes
+  }
+
   /** Whether one script may have all these keys: always on one node; in a Cluster if they share a slot. */
   shareSlot(keys: readonly string[]): boolean {
     const slot = this.#slotOf(keys[0] ?? '')

@@ -4,6 +4,7 @@ import { type Key, keepKey } from '../limiter/view'
 import type { Policy } from '../policy/policy'
 import type { ClockFunction, ManualClock } from '../time/clock'
 import { DecisionCall, exactDecision, LongCall, type LongReply } from './calls'
+import { Demand, LEAST_DEMAND, type Waiter } from './demand'
 import type { RedisCore } from './redis-core'
 import type { Reply } from './scripts'
 
@@ -14,10 +15,6 @@ export interface LeasesOptions {
   readonly clock: ManualClock | ClockFunction | undefined
 }
 
-/** A key must be asked for so often within a lease that borrowing pays; and so many tokens are worth a loan. */
-const LEAST_DEMAND = 4
-/** By how much a loan may exceed the one before: one burst is no lasting demand. */
-const GROWTH = 8
 /** Keys of which the demand is watched; and as many again that borrow. */
 const MAX_WATCHED = 10_000
 /** How often loans are looked after within a lease. */
@@ -32,42 +29,8 @@ const FAREWELL_MS = 2
 const DRIFT = 0.001
 /** What may pass between two lines of ours. */
 const STALL_MS = 0.1
-/** Into how many parts the time of those who wait is divided: calls go together only if theirs is the same. */
+/** Into how many steps the time of a call is divided. */
 const TIMEOUT_STEPS = 8
-const EARLIEST_MS = 0.05
-
-/** Of a call: Redis has answered the loan that it waited for, or has not. */
-type Waiter = (hasAnswered: boolean, waitedMs: number) => void
-
-/** What is known of the demand for one key. */
-interface Demand {
-  readonly key: Key
-  readonly name: string
-  /** Since when what follows counts. */
-  sinceMs: number
-  /** Calls that were decided in Redis one by one, and the tokens they asked for. */
-  calls: number
-  asked: number
-  /** What was spent from the purse, as far as it was seen. */
-  spent: number
-  /** What the purse held when last looked at. */
-  seen: number
-  /** What the purse held after the last loan. */
-  lent: number
-  /** Until when the purse may be spent. */
-  validUntilMs: number
-  /** Whether that is when the window ends: no further loan lasts longer. */
-  isCut: boolean
-  /** Tells loans of one busy period, or window, from those of another; 0: not known. */
-  origin: number
-  /** Nothing is borrowed before: there was nothing to be had. */
-  restUntilMs: number
-  /** Those who wait for a loan that is on its way; undefined: none is. */
-  waiting: Waiter[] | undefined
-  /** The key was reset or blocked: what comes now is of no use. */
-  isForgotten: boolean
-  timer: NodeJS.Timeout | undefined
-}
 
 /**
  * Tokens that this host has borrowed in Redis, and spends by itself. Calls that find the purse empty are decided in Redis;
@@ -112,19 +75,23 @@ export class Leases {
     return this.#purse.balance(key)
   }
 
+  /** Of how many keys something is kept. */
+  get size(): number {
+    return this.#watched.size + this.#borrowing.size
+  }
+
   /** A call that the purse could not serve. */
   decide(key: Key, name: string, cost: number, resolve: (decision: Decision) => void): void {
     const demand = cost > this.#core.base.policy.capacity ? undefined : this.#demandFor(key, name)
     if (demand?.waiting !== undefined) {
-      demand.waiting.push((hasAnswered, waitedMs) =>
-        this.#retry(demand, cost, resolve, hasAnswered, waitedMs),
-      )
+      demand.waiting.push((leftMs) => this.#retry(demand, cost, resolve, leftMs))
       return
     }
     if (demand !== undefined) {
-      demand.calls++
-      demand.asked += cost
-      const want = this.#wanted(demand, this.#core.nowMs())
+      const nowMs = this.#core.nowMs()
+      demand.ask(cost)
+      this.#observe(demand, nowMs)
+      const want = demand.wanted(nowMs, this.#spanMs())
       if (want >= LEAST_DEMAND) {
         this.#borrow(demand, cost, want, resolve)
         return
@@ -151,42 +118,39 @@ export class Leases {
     const known = this.#borrowing.get(name)
     if (known !== undefined) return known
     const spanMs = this.#spanMs()
-    if (this.#isClosed || spanMs < SHORTEST_MS) return undefined
+    if (this.#isClosed || spanMs < SHORTEST_MS || this.#borrowing.size >= MAX_WATCHED) return undefined
     const nowMs = this.#core.nowMs()
     const watched = this.#watched.get(name)
-    if (watched !== undefined && nowMs - watched.sinceMs <= spanMs) return watched
+    if (watched !== undefined && watched.ageMs(nowMs) <= spanMs) return watched
     if (watched !== undefined) this.#watched.delete(name)
     else if (this.#watched.size >= MAX_WATCHED) {
       // The oldest makes room; if it is in demand it soon comes again.
       this.#watched.delete(this.#watched.keys().next().value as string)
     }
-    const demand = newDemand(keepKey(key), name, nowMs)
+    const demand = new Demand(keepKey(key), name, nowMs)
     this.#watched.set(name, demand)
     return demand
   }
 
   /** After a loan has come, or not. */
-  #retry(
-    demand: Demand,
-    cost: number,
-    resolve: (decision: Decision) => void,
-    hasAnswered: boolean,
-    waitedMs: number,
-  ): void {
+  #retry(demand: Demand, cost: number, resolve: (decision: Decision) => void, leftMs: number): void {
     const core = this.#core
     const { key, name } = demand
-    if (!this.#isClosed && this.#purse.take(key, cost)) {
-      core.count('lease', true)
-      resolve(leaseDecision(core.base.policy, cost, this.#purse.balance(key)))
-      return
+    try {
+      if (!this.#isClosed && this.#purse.take(key, cost)) {
+        core.count('lease', true)
+        resolve(leaseDecision(core.base.policy, cost, this.#purse.balance(key)))
+        return
+      }
+      if (leftMs > 0) {
+        demand.ask(cost)
+        this.#decideExactly(key, name, cost, resolve, leftMs)
+        return
+      }
+    } catch {
+      // A clock of the user's that fails.
     }
-    demand.calls++
-    demand.asked += cost
-    const { timeoutMs } = core.settings
-    const step = Math.ceil(timeoutMs / TIMEOUT_STEPS)
-    const leftMs = Math.floor((timeoutMs - waitedMs) / step) * step
-    if (hasAnswered && leftMs > 0) this.#decideExactly(key, name, cost, resolve, leftMs)
-    else resolve(core.withoutRedis(core.base, key, cost, 'consume'))
+    resolve(core.withoutRedis(core.base, key, cost, 'consume'))
   }
 
   #decideExactly(
@@ -209,44 +173,45 @@ export class Leases {
     const core = this.#core
     const under = core.base
     const { key, name, origin } = demand
-    const held = this.#observe(demand)
+    const sentMs = core.nowMs()
+    const held = this.#observe(demand, sentMs)
     const leaseUs = Math.floor(this.#spanMs() * 1000)
     const most = Math.min(want, MAX_BALANCE - held)
-    const sentMs = core.nowMs()
     const startMs = performance.now()
     const waiting: Waiter[] = []
-    demand.waiting = waiting
-    this.#watched.delete(name)
-    this.#borrowing.set(name, demand)
-    const done = (hasAnswered: boolean): void => {
+    const done = (leftMs: number): void => {
       demand.waiting = undefined
-      const waitedMs = performance.now() - startMs
-      for (const next of waiting) next(hasAnswered, waitedMs)
+      for (const next of waiting) next(leftMs)
     }
     const onReply = (reply: Reply, more: LongReply): void => {
-      this.#receive(demand, held, sentMs, leaseUs, more)
+      unlessClockFails(() => {
+        this.#keep(demand, held, sentMs, leaseUs, more)
+        if (reply.outcome !== 0) core.noteDenial(under, 'consume', cost, key, reply, sentMs)
+      })
       if (resolve !== undefined) {
-        if (reply.outcome !== 0) core.noteDenial(under, cost, key, reply, sentMs)
         core.count('exact', reply.outcome === 0)
         resolve(exactDecision(reply, under.policy.capacity))
       }
-      done(true)
+      done(this.#leftMs(startMs))
     }
     const onFailure = (): void => {
       resolve?.(core.withoutRedis(under, key, cost, 'consume'))
-      done(false)
+      done(0)
     }
     const item = `l ${cost} ${most} ${held} ${leaseUs} ${core.hosts.count} ${origin.toFixed(0)}`
+    const call = new LongCall(core, under, key, name, item, true, onReply, onFailure)
+    demand.waiting = waiting
+    this.#watched.delete(name)
+    this.#borrowing.set(name, demand)
     this.#arm()
-    core.send(new LongCall(core, under, key, name, item, true, onReply, onFailure))
+    core.send(call)
   }
 
-  #receive(demand: Demand, held: number, sentMs: number, leaseUs: number, more: LongReply): void {
-    try {
-      this.#keep(demand, held, sentMs, leaseUs, more)
-    } catch {
-      // A clock of the user's that fails, or that was closed: the tokens stay spent.
-    }
+  /** What is left of the time of a call that began then, in steps: so that calls still go together. */
+  #leftMs(startMs: number): number {
+    const { timeoutMs } = this.#core.settings
+    const step = Math.ceil(timeoutMs / TIMEOUT_STEPS)
+    return Math.floor((timeoutMs - (performance.now() - startMs)) / step) * step
   }
 
   /** A loan is valid from the time on at which it was asked for: Redis has counted from later on. */
@@ -255,7 +220,7 @@ export class Leases {
     if (demand.isForgotten) return
     const nowMs = this.#core.nowMs()
     const validMs = (validUs / 1000) * (1 - DRIFT) - STALL_MS - (nowMs - sentMs)
-    restart(demand, nowMs)
+    demand.restart(nowMs)
     if (granted === 0) demand.restUntilMs = nowMs + leaseUs / 1000 / LOOKS
     if (this.#isClosed) {
       void this.#giveBack(demand, granted, origin)
@@ -275,24 +240,9 @@ export class Leases {
     else if (demand.isCut) this.#lookAgain(demand, validMs)
   }
 
-  /** How much the key is likely to need until a loan of now lapses. */
-  #wanted(demand: Demand, nowMs: number): number {
-    if (nowMs < demand.restUntilMs) return 0
-    // A key that is not yet borrowing must first be asked for often enough.
-    if (demand.lent === 0 && demand.spent === 0 && demand.calls < LEAST_DEMAND) return 0
-    const leftMs = demand.validUntilMs - nowMs
-    const spanMs = demand.isCut && leftMs > 0 ? leftMs : this.#spanMs()
-    const elapsedMs = Math.max(nowMs - demand.sinceMs, EARLIEST_MS)
-    const likely = Math.ceil(((demand.asked + demand.spent) / elapsedMs) * spanMs)
-    return Math.min(likely, GROWTH * Math.max(demand.lent, LEAST_DEMAND))
-  }
-
   /** What the purse holds; notes what was spent of it. */
-  #observe(demand: Demand): number {
-    const balance = this.#purse.balance(demand.key)
-    demand.spent += Math.max(0, demand.seen - balance)
-    demand.seen = balance
-    return balance
+  #observe(demand: Demand, nowMs: number): number {
+    return demand.observe(this.#purse.balance(demand.key), nowMs)
   }
 
   #arm(): void {
@@ -310,8 +260,10 @@ export class Leases {
     clearTimeout(demand.timer)
     const farewell = (): void => {
       if (this.#isClosed || demand.waiting !== undefined || demand.isForgotten) return
-      this.#observe(demand)
-      void this.#giveAllBack(demand)
+      unlessClockFails(() => {
+        this.#observe(demand, this.#core.nowMs())
+        void this.#giveAllBack(demand)
+      })
     }
     demand.timer = setTimeout(farewell, Math.max(validMs - FAREWELL_MS, 0))
     demand.timer.unref()
@@ -319,29 +271,25 @@ export class Leases {
 
   /** @internal Looks after all loans: those in demand are renewed ahead of need, the others given back. */
   tick(): void {
-    try {
+    unlessClockFails(() => {
       const nowMs = this.#core.nowMs()
       for (const demand of this.#borrowing.values()) {
         if (demand.waiting === undefined) this.#lookAfter(demand, nowMs)
       }
-    } catch {
-      // A clock of the user's that fails, which calls will tell of.
-    }
+    })
   }
 
   #lookAfter(demand: Demand, nowMs: number): void {
     const spanMs = this.#spanMs()
-    const ageMs = nowMs - demand.sinceMs
+    const ageMs = demand.ageMs(nowMs)
     const leftMs = demand.validUntilMs - nowMs
-    // What has lapsed was not spent.
-    if (leftMs <= 0) demand.seen = 0
-    const balance = this.#observe(demand)
-    if (ageMs >= spanMs / 2 && demand.asked + demand.spent === 0) {
+    const balance = this.#observe(demand, nowMs)
+    if (ageMs >= spanMs / 2 && demand.isIdle) {
       this.#borrowing.delete(demand.name)
       void this.#giveAllBack(demand)
       return
     }
-    const want = this.#wanted(demand, nowMs)
+    const want = demand.wanted(nowMs, spanMs)
     const endsSoon = leftMs <= (demand.isCut ? 0 : spanMs / 2)
     if (want >= LEAST_DEMAND && (balance < demand.lent / 2 || endsSoon) && balance <= 2 * want) {
       const more = Math.max(want - balance, 2)
@@ -349,7 +297,7 @@ export class Leases {
     } else if (leftMs <= spanMs / LOOKS + FAREWELL_MS && !demand.isCut) {
       void this.#giveAllBack(demand)
     }
-    if (ageMs > 2 * spanMs && demand.waiting === undefined) restart(demand, nowMs)
+    if (ageMs > 2 * spanMs && demand.waiting === undefined) demand.restart(nowMs)
   }
 
   #giveAllBack(demand: Demand): Promise<void> {
@@ -365,7 +313,7 @@ export class Leases {
       const core = this.#core
       const item = `u ${tokens} ${origin.toFixed(0)}`
       const done = (): void => resolve()
-      core.send(new LongCall(core, core.base, key, name, item, false, done, done))
+      unlessClockFails(() => core.send(new LongCall(core, core.base, key, name, item, false, done, done)))
     })
   }
 
@@ -397,6 +345,13 @@ export class Leases {
   }
 }
 
+/** Clocks of users may fail, of which calls tell them. What was borrowed then stays spent. */
+function unlessClockFails(action: () => void): void {
+  try {
+    action()
+  } catch {}
+}
+
 /** A consume that does not have all the time of a call. */
 class ExactCall extends DecisionCall {
   readonly #timeoutMs: number
@@ -416,34 +371,6 @@ class ExactCall extends DecisionCall {
   override get timeoutMs(): number {
     return this.#timeoutMs
   }
-}
-
-function newDemand(key: Key, name: string, sinceMs: number): Demand {
-  return {
-    key,
-    name,
-    sinceMs,
-    calls: 0,
-    asked: 0,
-    spent: 0,
-    seen: 0,
-    lent: 0,
-    validUntilMs: 0,
-    isCut: false,
-    origin: 0,
-    restUntilMs: Number.NEGATIVE_INFINITY,
-    waiting: undefined,
-    isForgotten: false,
-    timer: undefined,
-  }
-}
-
-/** What has been counted so far counts no more. */
-function restart(demand: Demand, nowMs: number): void {
-  demand.sinceMs = nowMs
-  demand.calls = 0
-  demand.asked = 0
-  demand.spent = 0
 }
 
 /** A call that was paid from the purse. What the cluster has left is not known: at least what this host has. */

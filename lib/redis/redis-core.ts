@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { rangeError, typeError, unavailableError } from '../errors/errors'
+import { clockSource } from '../limiter/clock-cell'
 import type { Decision, DecisionSource } from '../limiter/decision'
 import type { Key } from '../limiter/view'
 import { Waiting } from '../limiter/waiting'
@@ -12,7 +13,7 @@ import {
   policyNumbers,
   varyPolicy,
 } from '../policy/policy'
-import { type WaitingClock, waitingClock } from '../waiting/waiting-clock'
+import type { WaitingClock } from '../waiting/waiting-clock'
 import { Announcements } from './announcements'
 import { Breaker, type BreakerState } from './breaker'
 import { type Call, type Kind, LongCall } from './calls'
@@ -77,10 +78,11 @@ export class RedisCore {
     const { client, prefix, algorithm, clock, denyCache, lease, shared, mode } = settings
     this.script = scriptOf(algorithm)
     this.courier = Courier.of(client)
-    this.#clock = clock === undefined ? undefined : waitingClock(clock)
+    const time = clockSource(clock).waiting
+    this.#clock = clock === undefined ? undefined : time
     // Its time begins now: a step back right after this is one.
     this.#clock?.nowUs()
-    this.waiting = new Waiting(waitingClock(clock), settings.maxWaiters)
+    this.waiting = new Waiting(time, settings.maxWaiters)
     this.#base = this.add(settings.policy)
     const isCached = denyCache !== undefined && algorithm !== 'concurrency' && algorithm !== 'leaky-bucket'
     // All go by one view of the user's clock: each step back counts once.
@@ -127,13 +129,7 @@ export class RedisCore {
     this.#base = this.add(this.vary(own, keepingOwn(own, variant), 'policy'))
     this.share?.setPolicy(this.#base)
     this.denials?.forgetAll()
-    this.waiting.wakeAll()
     return this.#base
-  }
-
-  /** Something was given back to that key. */
-  wake(key: Key): void {
-    this.waiting.wake(key)
   }
 
   checkOpen(): void {
@@ -192,6 +188,14 @@ export class RedisCore {
         new LongCall(this, under, key, this.nameOf(key), item, false, (reply) => resolve(reply), fail),
       )
     })
+  }
+
+  /** `change` for an item that gives tokens back. @returns how many were credited */
+  async giveBack(under: RedisPolicy, key: Key, item: string): Promise<number> {
+    const { amount } = await this.change(under, key, item)
+    this.denials?.forget(key)
+    this.waiting.wake(key)
+    return amount
   }
 
   succeeded(route: string): void {
@@ -313,6 +317,7 @@ export class RedisCore {
       this.tell('state', { node: route, from, to, ...(error === undefined ? {} : { error }) })
     }
     const breaker = new Breaker(this.settings.breaker, onChange)
+    this.#dropBreakers()
     this.#breakers.set(route, breaker)
     return breaker
   }
@@ -358,8 +363,15 @@ export class RedisCore {
     queueMicrotask(() => emit(name, ...args))
   }
 
+  /** Nodes that have left a Cluster are not thought of any more. */
+  #dropBreakers(): void {
+    const present = this.courier.routes
+    for (const route of this.#breakers.keys()) if (!present.has(route)) this.#breakers.delete(route)
+  }
+
   /** The worst of all nodes. */
   get state(): BreakerState {
+    this.#dropBreakers()
     const states = [...this.#breakers.values()].map(({ state }) => state)
     return states.includes('open') ? 'open' : states.includes('half-open') ? 'half-open' : 'closed'
   }

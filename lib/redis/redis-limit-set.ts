@@ -97,20 +97,26 @@ export class RedisLimitSet {
    * served in the order in which they came.
    */
   async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
-    const seats = this.#seatsOf(keys, costs).map((seat) => ({ ...seat, key: keepKey(seat.key) }))
+    const asked = this.#seatsOf(keys, costs)
+    const own = asked.map(({ key }) => keepKey(key))
+    const each = asked.map(({ cost }) => cost)
+    for (const { core } of asked) core.waiting.tell(this.#room)
     const ask = (
       leftMs: number,
       answer: (decision: SetDecision) => void,
       fail: (error: unknown) => void,
-    ): void => void this.#ask('wait', seats, leftMs).then(answer, fail)
+    ): void => {
+      // Anew each time: a member may have been closed, or have another policy.
+      void this.#ask('wait', this.#seatsOf(own, each), leftMs).then(answer, fail)
+    }
     const giveBack = (decision: SetDecision): void => {
       this.names.forEach((name, i) => {
-        undo(seats[i] as Seat, decision.decisions[name] as Decision)
+        undo(asked[i] as Seat, decision.decisions[name] as Decision)
       })
     }
     const polls = this.#members.some((member) => partsOf(member).core.settings.algorithm === 'concurrency')
-    const cost = Math.max(...seats.map((seat) => seat.cost))
-    return waitForAdmission(this.#room, queueKeyOf(flatOf(seats)), cost, { ask, giveBack, polls }, options)
+    const cost = Math.max(...each)
+    return waitForAdmission(this.#room, queueKeyOf(flatOf(asked)), cost, { ask, giveBack, polls }, options)
   }
 
   /** Checks all, before anything is charged. */

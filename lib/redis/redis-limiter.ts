@@ -62,6 +62,7 @@ export class RedisLimiter extends RedisView {
   setPolicy(policy: PolicyVariant): void {
     this.#core.checkOpen()
     putUnder(this, this.#core.setPolicy(policy))
+    this.#core.waiting.wakeAll()
   }
 
   /** The tier of that name. @throws RangeError ERR_SLUICE_TIER_UNKNOWN with the nearest valid name */

@@ -131,10 +131,7 @@ export class RedisView {
     core.checkOpen()
     checkTokens('tokens', tokens)
     const ago = checkSpanUs('chargedAgoMs', chargedAgoMs)
-    const { amount } = await core.change(this.#under, key, `r ${tokens} ${ago}`)
-    core.denials?.forget(key)
-    core.wake(key)
-    return amount
+    return core.giveBack(this.#under, key, `r ${tokens} ${ago}`)
   }
 
   /**
@@ -172,7 +169,7 @@ export class RedisView {
     core.checkOpen()
     const { amount } = await core.change(this.#under, key, 'x')
     core.announce(key)
-    core.wake(key)
+    core.waiting.wake(key)
     return amount > 0
   }
 
@@ -197,9 +194,7 @@ export class RedisView {
             core.checkOpen()
             // What the host's own share has admitted is reported as it was.
             if (decision.source !== 'exact') return
-            await core.change(under, own, `R ${tokens} ${giveBack}`)
-            core.denials?.forget(own)
-            core.wake(own)
+            await core.giveBack(under, own, `R ${tokens} ${giveBack}`)
           },
           take: async (tokens) => {
             core.checkOpen()
@@ -230,7 +225,8 @@ export class RedisView {
   /**
    * Waits until the key has `cost` tokens (an integer from 0; default 1), and spends them. First come, first served among
    * those who wait on this limiter object; only the first of them asks Redis. Hosts do not queue behind each other. Else as
-   * `wait` of a `Limiter`, with the same options and rejections; while Redis is away `onUnavailable` decides.
+   * `wait` of a `Limiter`, with the same options and rejections; while Redis is away `onUnavailable` decides. An answer that
+   * is on its way when `maxWaitMs` is over is still waited for, so for `timeoutMs` at most.
    */
   wait(key: Key, cost = 1, options?: WaitOptions): Promise<Decision> {
     return new Promise((resolve) => {
@@ -330,9 +326,7 @@ export class RedisView {
       const giveBack = async (): Promise<boolean> => {
         core.checkOpen()
         if (decision.source !== 'exact') return core.share?.release(decision) ?? false
-        const { amount } = await core.change(under, key, `g ${cost} ${atUs.toFixed(0)} ${nonce.toFixed(0)}`)
-        core.wake(key)
-        return amount > 0
+        return (await core.giveBack(under, key, `g ${cost} ${atUs.toFixed(0)} ${nonce.toFixed(0)}`)) > 0
       }
       done(new RedisLease(decision, giveBack))
     })
@@ -341,7 +335,7 @@ export class RedisView {
   /** Of one who no longer waits, but was admitted. */
   #giveBack(key: Key, { source, consumed }: Decision): void {
     if (source !== 'exact' || consumed === 0 || this.#core.settings.algorithm === 'leaky-bucket') return
-    this.#core.change(this.#under, key, `r ${consumed} 0`).catch(() => {})
+    this.#core.giveBack(this.#under, key, `r ${consumed} 0`).catch(() => {})
   }
 }
 

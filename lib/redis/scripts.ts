@@ -52,9 +52,11 @@ const scripts = new Map<Algorithm | 'set', Script>()
 /** The script that decides calls of one algorithm. */
 export function scriptOf(algorithm: Algorithm): Script {
   return cached(algorithm, () => [
-    read('begin'),
-    'local policy_count = tonumber(ARGV[2])\n\nlocal function make_decide()',
-    ...['number', 'state', 'decision'].map(read),
+    ...['names', 'begin'].map(read),
+    'local policy_count = tonumber(ARGV[2])\n',
+    // What it captures would have to be stored, one by one, each time that the script runs.
+    'local function make_decide(now, now_text, server_time, policy_count)',
+    ...['names', 'number', 'state', 'decision'].map(read),
     asFunction('algorithm', algorithm),
     read('main'),
     'end\n',
@@ -65,7 +67,7 @@ export function scriptOf(algorithm: Algorithm): Script {
 /** The script that decides calls of several limits as one. */
 export function setScript(): Script {
   return cached('set', () => [
-    ...['begin', 'number', 'state', 'decision'].map(read),
+    ...['names', 'begin', 'number', 'state', 'decision'].map(read),
     'local makers, made = {}, {}\n',
     ...ALGORITHMS.map((algorithm, i) => asFunction(`makers[${i + 1}]`, algorithm)),
     'local function algorithms(number)\n  made[number] = made[number] or makers[number]()\n  return made[number]\nend\n',

@@ -110,6 +110,6 @@ function allOrNothing(seats: readonly Seat[], decisions: readonly Decision[]): D
 /** Gives back what such a decision has spent. If that fails it stays spent. */
 export function undo({ core, under, key }: Seat, { source, consumed }: Decision): void {
   if (consumed === 0) return
-  if (source === 'exact') core.change(under, key, `r ${consumed} 0`).catch(() => {})
+  if (source === 'exact') core.giveBack(under, key, `r ${consumed} 0`).catch(() => {})
   else if (source === 'local') core.share?.refund(under, key, consumed)
 }

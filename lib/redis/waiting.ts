@@ -21,6 +21,7 @@ const ASKED = {
   admitted: false,
   retryAfterMs: Number.POSITIVE_INFINITY,
   pollMs: Number.POSITIVE_INFINITY,
+  isPending: true,
 } as const
 
 /**

@@ -18,6 +18,8 @@ export interface Attempted<Answer> {
    * long at the latest. Then `retryAfterMs` is no ground to give a wait up. `Infinity`: only `wake` tells.
    */
   readonly pollMs?: number
+  /** The answer is on its way: `wake` tells when it is there, and until then the wait is not given up. */
+  readonly isPending?: boolean
   readonly answer: Answer
 }
 
@@ -36,6 +38,8 @@ export class Waiter<Answer> {
   /** Of one that was admitted, and is held back: it is in no queue any more. */
   held: { readonly answer: Answer; readonly untilUs: number } | undefined
   isSettled = false
+  /** See `Attempted`. */
+  isPending = false
   placeInQueue = NOWHERE
   placeInTimer = NOWHERE
 
@@ -54,7 +58,8 @@ export class Waiter<Answer> {
 
   /** When the clock is to see to it. */
   get atUs(): number {
-    return this.held?.untilUs ?? Math.min(this.tryAtUs, this.deadlineUs)
+    if (this.held !== undefined) return this.held.untilUs
+    return this.isPending ? Number.POSITIVE_INFINITY : Math.min(this.tryAtUs, this.deadlineUs)
   }
 
   /** For how long it can wait yet, in whole µs. */

@@ -106,6 +106,7 @@ export class WaitingRoom<Answer> {
     const waiter = new Waiter(queue, ++this.#lastOrder, attempt, settings, nowUs, resolve, reject)
     if (attempted === undefined && waiter.deadlineUs <= nowUs) throw waitedTooLong(settings)
     const isAdmitted = attempted?.admitted === true
+    waiter.isPending = attempted?.isPending === true
     const tryAtUs = attempted === undefined || isAdmitted ? nowUs : this.#nextTryUs(waiter, attempted, nowUs)
     // First, because whoever brought the signal may have it throw.
     this.#signals.add(waiter)
@@ -152,6 +153,7 @@ export class WaitingRoom<Answer> {
     this.#retryAt(waiter, Number.POSITIVE_INFINITY)
     try {
       const attempted = waiter.attempt(this.#leftMs(waiter))
+      waiter.isPending = attempted.isPending === true
       if (!attempted.admitted) {
         if (waiter.queue.first !== waiter) return true
         this.#retryAt(waiter, this.#nextTryUs(waiter, attempted, this.#clock.nowUs()))

@@ -1,7 +1,4 @@
--- The script begins: what all parts of it use, and the present in microseconds since 1970.
-local floor, match, format = math.floor, string.match, string.format
-local call, pcall, pack = redis.call, redis.pcall, struct.pack
-
+-- The present in microseconds since 1970.
 -- Tests bring the present with them, as ARGV[1].
 local server_time = ARGV[1] == ''
 local now, now_text

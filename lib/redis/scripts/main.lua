@@ -35,6 +35,8 @@ local function make_operations()
     -- one who waits: <cost> <longest delay>; being refused is no offence
     w = function(policy, k, key, cost, max_delay)
       local outcome, retry, delay = judge(policy, k, cost)
+      -- A key's first window opens all the same, or it would never be over.
+      if outcome == 1 and k.dirty then save(policy, k, key) end
       if outcome == 0 and delay > max_delay then
         outcome, retry, delay = 1, delay, 0
       end

@@ -1,6 +1,6 @@
 -- Several limits as one: all are judged, and only if all admit is anything charged. Who refuses notes what it always notes.
 -- ARGV: now or '', then for each member the number of its algorithm and its policy, then 'c' (consume), 'a' (allow: only if
--- all may go out at once), 'w <longest delay>' (one who waits: nothing is noted of being refused) or 'k' (peek), then the
+-- all may go out at once), 'w <longest delay>' (one who waits: being refused is no offence) or 'k' (peek), then the
 -- cost of each member. The reply has six doubles for each member, as those of a single call. No key may come twice.
 local members = {}
 local operation, longest = match(ARGV[2 + 2 * #KEYS], '^(%a) ?(%S*)$')
@@ -34,6 +34,9 @@ local function answer(member, key)
     outcome, retry, delay, changed = consume(policy, k, member.cost)
     if changed then save(policy, k, key) end
     amount = admitted and member.cost or 0
+  elseif operation == 'w' and outcome == 1 and k.dirty then
+    -- A key's first window opens all the same, or it would never be over.
+    save(policy, k, key)
   elseif outcome == 0 and is_too_late(policy, delay, member.cost) then
     outcome, retry, delay = 1, delay, 0
   end

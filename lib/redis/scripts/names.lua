@@ -1,0 +1,2 @@
+local floor, match, format = math.floor, string.match, string.format
+local call, pcall, pack = redis.call, redis.pcall, struct.pack
