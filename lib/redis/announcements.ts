@@ -75,6 +75,8 @@ export class Announcements {
       return
     }
     this.#subscriber = subscriber
+    // A reply may be lost without a word.
+    this.#after(CHECK_MS, () => this.#lose(subscriber))
     subscriber.on('error', ignore)
     subscriber.on('connect', () => unref(subscriber))
     subscriber.on('end', () => this.#lose(subscriber))

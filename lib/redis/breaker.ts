@@ -59,7 +59,7 @@ export class Breaker {
     return true
   }
 
-  /** A call that was admitted has succeeded. One that was sent before the breaker opened does not close it. */
+  /** A call that was admitted has succeeded. While it is open none does, as it was sent before. */
   succeeded(): void {
     if (this.#state === 'open') return
     this.#failuresInRow = 0

@@ -1,15 +1,18 @@
 import { unavailableError } from '../errors/errors'
 import { type Decision, REASONS, type Reason } from '../limiter/decision'
-import type { Key } from '../limiter/view'
+import { type Key, keepKey } from '../limiter/view'
 import type { Outgoing } from './courier'
 import type { RedisCore, RedisPolicy } from './redis-core'
 import { LONG_REPLY_BYTES, REPLY_BYTES, type Reply, readReply, type Script } from './scripts'
 
+/** Of calls for which nobody waits. */
+const REPORT_TIMEOUT_MS = 5000
 /** The outcome of a script for a key that holds something which no script of ours has written. */
-const UNREADABLE = 6
+export const UNREADABLE = 6
 
 /** One operation on one key, on its way to Redis and back. */
 export abstract class Call implements Outgoing {
+  protected readonly userKey: Key
   readonly now: string
   /** When it was made, by the limiter's clock. */
   readonly sentMs: number
@@ -19,11 +22,13 @@ export abstract class Call implements Outgoing {
   constructor(
     protected readonly core: RedisCore,
     protected readonly under: RedisPolicy,
-    protected readonly userKey: Key,
+    userKey: Key,
     /** In Redis. */
     readonly key: string,
     readonly item: string,
   ) {
+    // The user may fill the array with something else before there is an answer.
+    this.userKey = typeof userKey === 'string' ? userKey : keepKey(userKey)
     this.now = core.now()
     this.sentMs = core.nowMs()
   }
@@ -47,8 +52,10 @@ export abstract class Call implements Outgoing {
   answer(buffer: Buffer, offset: number): void {
     this.core.succeeded(this.route)
     const reply = readReply(buffer, offset)
-    if (reply.outcome === UNREADABLE) this.failed(unreadable(this.key))
-    else this.succeeded(reply, buffer, offset)
+    if (reply.outcome === UNREADABLE) {
+      this.core.foundUnreadable(this.key)
+      this.failed(unreadable(this.key))
+    } else this.succeeded(reply, buffer, offset)
   }
 
   fail(error: Error): void {
@@ -91,6 +98,9 @@ export class AllowCall extends Call {
 /** How a call is decided that Redis does not decide. */
 export type Kind = 'allow' | 'consume' | 'partial' | 'peek' | 'wait'
 
+/** What a decision is called back with: it, and when Redis made it, in µs (0 if it is not known). */
+export type OnDecision = (decision: Decision, atUs: number) => void
+
 /** A decision. */
 export class DecisionCall extends Call {
   constructor(
@@ -101,22 +111,37 @@ export class DecisionCall extends Call {
     item: string,
     private readonly kind: Kind,
     private readonly cost: number,
-    private readonly resolve: (decision: Decision) => void,
+    private readonly resolve: OnDecision,
     private readonly maxDelayMs = Number.POSITIVE_INFINITY,
   ) {
     super(core, under, userKey, key, item)
   }
 
   protected succeeded(reply: Reply): void {
+    this.decided(reply, 0)
+  }
+
+  protected decided(reply: Reply, atUs: number): void {
     const { core, under, cost, kind } = this
     if (reply.outcome !== 0) core.noteDenial(under, kind, cost, this.userKey, reply, this.sentMs)
     core.count('exact', reply.outcome === 0, kind)
-    this.resolve(exactDecision(reply, under.policy.capacity))
+    this.resolve(exactDecision(reply, under.policy.capacity), atUs)
   }
 
   failed(): void {
     const { core, under, userKey, cost, kind, maxDelayMs } = this
-    this.resolve(core.withoutRedis(under, userKey, cost, kind, maxDelayMs))
+    this.resolve(core.withoutRedis(under, userKey, cost, kind, maxDelayMs), 0)
+  }
+}
+
+/** A decision, by an item that also answers when it was made. */
+export class DatedDecisionCall extends DecisionCall {
+  override get replyBytes(): number {
+    return LONG_REPLY_BYTES
+  }
+
+  protected override succeeded(reply: Reply, buffer?: Buffer, offset = 0): void {
+    this.decided(reply, buffer?.readDoubleLE(offset + REPLY_BYTES) ?? 0)
   }
 }
 
@@ -149,6 +174,13 @@ export class LongCall extends Call {
 
   failed(error: Error): void {
     this.onFailure(error)
+  }
+}
+
+/** Of something for which nobody waits. */
+export class ReportCall extends LongCall {
+  override get timeoutMs(): number {
+    return REPORT_TIMEOUT_MS
   }
 }
 

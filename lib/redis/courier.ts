@@ -11,7 +11,10 @@ import {
   SetCall,
 } from './script-call'
 
+import { TransportError } from './transport-error'
+
 export type { Outgoing, OutgoingSet } from './script-call'
+export { TransportError } from './transport-error'
 
 /** What a courier has done so far. */
 export interface CourierStats {
@@ -23,20 +26,6 @@ export interface CourierStats {
   readonly evals: number
   /** Calls, and other commands, that were not answered in time. */
   readonly timeouts: number
-}
-
-/** A call did not reach Redis, or was not answered in time. */
-export class TransportError extends Error {
-  override readonly name = 'TransportError'
-
-  constructor(
-    /** 'timeout': it may have been charged all the same. 'connection': there is none, or it was lost. */
-    readonly kind: 'timeout' | 'connection',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options)
-  }
 }
 
 /** The most keys of one script call: the server does nothing else meanwhile. */
@@ -189,7 +178,7 @@ export class Courier {
       }
       this.#link.open()
     } else {
-      const error = new TransportError('connection', `no connection to Redis (${this.#link.status})`)
+      const error = new TransportError('unsent', `no connection to Redis (${this.#link.status})`)
       for (const request of requests) request.fail(error)
     }
   }

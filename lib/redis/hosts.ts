@@ -45,7 +45,8 @@ export class Hosts {
   readonly #timeoutMs: number
   readonly #isShared: boolean
   readonly #onChange: ((count: number) => void) | undefined
-  #known = 0
+  /** What the last beats were answered. */
+  #latest: readonly number[] = []
   #timer: NodeJS.Timeout | undefined
   #isRunning = false
 
@@ -63,7 +64,8 @@ export class Hosts {
 
   /** As far as is known: at least 1, and `least`. */
   get count(): number {
-    return Math.max(this.#known, this.#least, 1)
+    // One that falls is believed when no beat has said more: a Redis that has lost its data begins to count anew.
+    return Math.max(...this.#latest, this.#least, 1)
   }
 
   /** Begins to beat. */
@@ -106,7 +108,7 @@ export class Hosts {
 
   #learn(count: number): void {
     const before = this.count
-    if (Number.isSafeInteger(count)) this.#known = count
+    if (Number.isSafeInteger(count)) this.#latest = [...this.#latest, count].slice(-BEATS)
     if (this.#isRunning && this.count !== before) this.#onChange?.(this.count)
   }
 

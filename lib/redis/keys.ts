@@ -4,12 +4,12 @@ import type { Key } from '../limiter/view'
 
 /**
  * The Redis key of `key`. Different keys have different ones: `<prefix>:` is followed by a brace for text, by `n` for an
- * integer, `b` for bytes, and `u` for text that UTF-8 cannot say (halves of characters).
+ * integer, `b` for bytes, and `u` for text that UTF-8 cannot say (halves of characters) or that has a closing brace (it could
+ * look like a key of another prefix).
  * @throws TypeError ERR_SLUICE_KEY_TYPE, RangeError ERR_SLUICE_KEY_RANGE, as the engine does
  */
 export function redisKey(prefix: string, key: Key): string {
-  if (typeof key === 'string')
-    return isWellFormed(key) ? `${prefix}:{${key}}` : `${prefix}:u{${unitsOf(key)}}`
+  if (typeof key === 'string') return isPlain(key) ? `${prefix}:{${key}}` : `${prefix}:u{${unitsOf(key)}}`
   if (typeof key === 'number') {
     if (Number.isSafeInteger(key)) return `${prefix}:n{${key}}`
     throw rangeError('ERR_SLUICE_KEY_RANGE', `a numeric key must be a safe integer; got ${key}`)
@@ -67,6 +67,11 @@ export function checkPrefix(value: unknown): string {
     )
   }
   return value
+}
+
+/** Whether it may stand in a Redis key as it is. */
+function isPlain(key: string): boolean {
+  return isWellFormed(key) && !key.includes('}')
 }
 
 /** Whether it has no half of a character. */

@@ -28,7 +28,7 @@ const FAREWELL_MS = 2
 /** How much faster the server's clock may go than ours. */
 const DRIFT = 0.001
 /** What may pass between two lines of ours. */
-const STALL_MS = 0.1
+const STALL_MS = 0.5
 /** Into how many steps the time of a call is divided. */
 const TIMEOUT_STEPS = 8
 
@@ -249,7 +249,7 @@ export class Leases {
     if (this.#timer !== undefined || this.#isClosed) return
     this.#timer = setTimeout(() => {
       this.#timer = undefined
-      this.tick()
+      this.#lookAfterAll()
       if (this.#borrowing.size > 0) this.#arm()
     }, this.#spanMs() / LOOKS)
     this.#timer.unref()
@@ -269,8 +269,8 @@ export class Leases {
     demand.timer.unref()
   }
 
-  /** @internal Looks after all loans: those in demand are renewed ahead of need, the others given back. */
-  tick(): void {
+  /** Those in demand are renewed ahead of need, the others given back. */
+  #lookAfterAll(): void {
     unlessClockFails(() => {
       const nowMs = this.#core.nowMs()
       for (const demand of this.#borrowing.values()) {
@@ -313,7 +313,10 @@ export class Leases {
       const core = this.#core
       const item = `u ${tokens} ${origin.toFixed(0)}`
       const done = (): void => resolve()
-      unlessClockFails(() => core.send(new LongCall(core, core.base, key, name, item, false, done, done)))
+      unlessClockFails(
+        () => core.send(new LongCall(core, core.base, key, name, item, false, done, done)),
+        done,
+      )
     })
   }
 
@@ -346,10 +349,12 @@ export class Leases {
 }
 
 /** Clocks of users may fail, of which calls tell them. What was borrowed then stays spent. */
-function unlessClockFails(action: () => void): void {
+function unlessClockFails(action: () => void, otherwise?: () => void): void {
   try {
     action()
-  } catch {}
+  } catch {
+    otherwise?.()
+  }
 }
 
 /** A consume that does not have all the time of a call. */

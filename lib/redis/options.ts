@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Cluster, Redis } from 'ioredis'
 import { rangeError, shown } from '../errors/errors'
 import { type Alignment, checkName, checkOptions, type Settings } from '../limiter/options'
@@ -45,7 +46,10 @@ export interface DenyCacheOptions {
 }
 
 export interface LeaseOptions {
-  /** How long borrowed tokens may be spent, in ms: 10 to 10,000; default 100. */
+  /**
+   * How long borrowed tokens may be spent, in whole ms: 10 to 10,000; default 100. At most a twelfth of the window counts (of a
+   * bucket: of the time in which it fills); for less than 4 ms nothing is lent.
+   */
   leaseMs?: number
   /** For how many keys tokens can be borrowed at once: 1 to 2^31; default 100,000 (each takes some 23 bytes). */
   maxKeys?: number
@@ -59,7 +63,10 @@ export interface RedisLimiterOptions extends PolicyOptions {
    * 'sluice'. With a hash tag in it (`{api}`) everything lies on one slot of a Cluster.
    */
   prefix?: string
-  /** Default `exact`. */
+  /**
+   * `exact` (default): each decision is made in Redis. `leased`: the host borrows tokens of busy keys; token bucket, fixed,
+   * sliding and strict window only, without `initial`, `evenly` and `escalate`.
+   */
   mode?: Mode
   /** Default `token-bucket`. */
   algorithm?: Algorithm
@@ -76,8 +83,9 @@ export interface RedisLimiterOptions extends PolicyOptions {
   /**
    * What a call is answered when Redis does not, or cannot:
    * - `local` (default): from live leases, then this host's share of the limit (divided by `hosts`), which the host
-   *   enforces by itself and reports to Redis afterwards.
-   * - `allow`: admitted; `deny`: refused.
+   *   enforces by itself and reports to Redis afterwards (but not places of `concurrency`).
+   * - `allow`: admitted, and nothing is spent (`source` is 'open').
+   * - `deny`: refused (`source` is 'closed', and `retryAfterMs` until Redis is asked again).
    */
   onUnavailable?: UnavailablePolicy
   /**
@@ -86,12 +94,15 @@ export interface RedisLimiterOptions extends PolicyOptions {
    */
   hosts?: number
   breaker?: BreakerOptions
-  /** Whether keys that were denied are refused by the host itself until their time. Default true. */
+  /**
+   * Whether keys that were denied are refused by the host itself until their time, for `maxAgeMs` at most without asking
+   * again. Default true. Not of `leaky-bucket` and `concurrency`; with `escalate` of blocks only.
+   */
   denyCache?: boolean | DenyCacheOptions
   /** Of `leased` mode. */
   lease?: LeaseOptions
   /**
-   * A name (1 to 60 letters, digits, `.`, `_` and `-`) under which all processes of this machine count as one host: they
+   * A name (1 to 40 letters, digits, `.`, `_` and `-`) under which all processes of this machine count as one host: they
    * share leases and the host's share through shared memory (Linux). Default: each limiter object is a host of its own.
    */
   shared?: string
@@ -180,7 +191,7 @@ export function checkRedisOptions(value: unknown): RedisSettings {
     breaker: checkBreaker(options.breaker),
     denyCache: checkDenyCache(options.denyCache),
     lease: checkLease(options.lease),
-    shared: options.shared === undefined ? undefined : checkSharedName(options.shared),
+    shared: options.shared === undefined ? undefined : regionName(options),
     clock: options.clock,
   }
   checkWholeMicroseconds(common.policy, '')
@@ -202,7 +213,12 @@ export function checkWholeMicroseconds({ windowNs, rememberNs }: Policy, where: 
   }
 }
 
-function checkLeasable({ algorithm, policy, escalation }: RedisSettings): void {
+/** @throws RangeError ERR_SLUICE_UNSUPPORTED */
+export function checkLeasable({
+  algorithm,
+  policy,
+  escalation,
+}: Pick<RedisSettings, 'algorithm' | 'policy' | 'escalation'>): void {
   const unfit = ['sliding-log', 'leaky-bucket', 'concurrency'].includes(algorithm)
     ? `algorithm '${algorithm}'`
     : policy.initial !== 0
@@ -252,15 +268,24 @@ function checkLease(value: unknown): Required<LeaseOptions> {
   }
 }
 
-/** Shorter than the names of regions, which are made of it. */
-function checkSharedName(value: unknown): string {
-  if (typeof value === 'string' && value.length > 60) {
+/** Shorter than what the regions are called that are named after it. */
+const MAX_SHARED_CHARACTERS = 40
+
+/**
+ * What the regions of this limit are called: after `shared`, and what tells the limit from others of that name.
+ * @throws TypeError ERR_SLUICE_OPTION_TYPE, RangeError ERR_SLUICE_OPTION_RANGE
+ */
+function regionName({ shared, prefix, algorithm, client }: RedisLimiterOptions): string {
+  if (typeof shared === 'string' && shared.length > MAX_SHARED_CHARACTERS) {
     throw rangeError(
       'ERR_SLUICE_OPTION_RANGE',
-      `shared must be at most 60 characters here; got ${shown(value)}`,
+      `shared must have 1 to ${MAX_SHARED_CHARACTERS} characters here; got ${shown(shared)}`,
     )
   }
-  return checkName('shared', value)
+  const name = checkName('shared', shared)
+  const { keyPrefix, db } = (client as { options?: { keyPrefix?: unknown; db?: unknown } }).options ?? {}
+  const limit = JSON.stringify([prefix, algorithm, keyPrefix, db])
+  return `${name}.${createHash('sha1').update(limit).digest('hex').slice(0, 12)}`
 }
 
 function optional(name: string, value: unknown, range: Range, otherwise: number): number {

@@ -16,16 +16,19 @@ import {
 import type { WaitingClock } from '../waiting/waiting-clock'
 import { Announcements } from './announcements'
 import { Breaker, type BreakerState } from './breaker'
-import { type Call, type Kind, LongCall } from './calls'
+import { type Call, type Kind, LongCall, ReportCall } from './calls'
 import { Courier } from './courier'
 import { Denials } from './denials'
 import { Hosts } from './hosts'
 import { keyOf, redisKey } from './keys'
 import { Leases } from './leases'
 import { LocalShare } from './local-share'
-import { checkWholeMicroseconds, type RedisSettings } from './options'
+import { checkLeasable, checkWholeMicroseconds, type RedisSettings } from './options'
 import type { RedisEvents } from './redis-events'
+import { reportSpent } from './report'
 import { policyText, type Reply, type Script, scriptOf } from './scripts'
+import type { Spent } from './spent-record'
+import { TransportError } from './transport-error'
 
 /** One policy of a limiter: its own, a tier's, or that of `with`. */
 export interface RedisPolicy {
@@ -40,6 +43,10 @@ export interface RedisPolicy {
 const LEAST_BETWEEN_REPORTS_MS = 1000
 /** See `Reply.outcome`. */
 const LIMITED = 1
+/** `close` takes no longer. */
+const CLOSE_MS = 1000
+/** How long ago a charge may have been made that is undone. */
+const UNDO_WITHIN_US = 120_000_000
 /** The most policies of a limiter, as of a native one. */
 const MAX_POLICIES = 1024
 
@@ -63,6 +70,8 @@ export class RedisCore {
     closed: [0, 0],
   }
   readonly events = new EventEmitter()
+  /** How many answers were that a key holds something else. */
+  unreadable = 0
   #announcements: Announcements | undefined
   readonly #breakers = new Map<string, Breaker>()
   readonly #clock: WaitingClock | undefined
@@ -72,6 +81,10 @@ export class RedisCore {
   /** Whether there may be something that was admitted without Redis, and when it was told last. */
   #hasUnreported = false
   #reportedMs = Number.NEGATIVE_INFINITY
+  #isReporting = false
+  /** When it was said last that what is remembered of a key is not true any more. */
+  #forgotMs = Number.NEGATIVE_INFINITY
+  #toldUnreadableMs = Number.NEGATIVE_INFINITY
 
   constructor(settings: RedisSettings) {
     this.settings = settings
@@ -126,7 +139,9 @@ export class RedisCore {
   /** Another policy for the limiter itself. @throws as `vary` and `add` */
   setPolicy(variant: PolicyVariant): RedisPolicy {
     const own = this.optionsOf(this.#base.policy)
-    this.#base = this.add(this.vary(own, keepingOwn(own, variant), 'policy'))
+    const policy = this.vary(own, keepingOwn(own, variant), 'policy')
+    if (this.leases !== undefined) checkLeasable({ ...this.settings, policy })
+    this.#base = this.add(policy)
     this.share?.setPolicy(this.#base)
     this.denials?.forgetAll()
     return this.#base
@@ -172,7 +187,7 @@ export class RedisCore {
     const route = this.courier.route(call.key)
     call.route = route
     if (this.admits(route)) this.courier.send(call)
-    else call.failed(unavailableError('Redis has not answered lately, and is not asked for a while'))
+    else call.failed(new TransportError('unsent', 'it has not answered lately, and is not asked for a while'))
   }
 
   /** Whether that node is thought to answer. Who is told so must tell how it went. */
@@ -193,6 +208,7 @@ export class RedisCore {
   /** `change` for an item that gives tokens back. @returns how many were credited */
   async giveBack(under: RedisPolicy, key: Key, item: string): Promise<number> {
     const { amount } = await this.change(under, key, item)
+    this.#forgotMs = this.nowMs()
     this.denials?.forget(key)
     this.waiting.wake(key)
     return amount
@@ -210,13 +226,20 @@ export class RedisCore {
 
   /** Redis has refused a call that was made at `sentMs`. */
   noteDenial(under: RedisPolicy, kind: Kind, cost: number, key: Key, reply: Reply, sentMs: number): void {
-    if (this.denials === undefined) return
+    // Of a cost that would be taken in part, the answer is about less.
+    if (this.denials === undefined || kind === 'partial') return
     // Redis must hear of each offence, and of the call that opens a key's first window.
     const { escalation } = this.settings
     const onlyLooks = kind === 'peek' || kind === 'wait'
     const mustHear = escalation !== undefined || (onlyLooks && under.policy.initial !== 0)
     if (mustHear && reply.outcome === LIMITED) return
-    this.denials.note(this.#denialIndex(under), cost, key, reply, this.nowMs() - sentMs)
+    // It may be from before the key was reset.
+    if (sentMs <= this.#forgotMs) return
+    try {
+      this.denials.note(this.#denialIndex(under), cost, key, reply, this.nowMs() - sentMs)
+    } catch {
+      // A clock of the user's that fails: its own calls tell of that.
+    }
   }
 
   /** Whether such a call is known to be refused. */
@@ -260,7 +283,13 @@ export class RedisCore {
   #withoutRedis(under: RedisPolicy, key: Key, cost: number, kind: Kind, maxDelayMs: number): Decision {
     const { onUnavailable } = this.settings
     try {
-      if (this.share !== undefined) return this.share.decide(under, key, cost, kind, maxDelayMs)
+      if (this.share !== undefined) {
+        const decision = this.share.decide(under, key, cost, kind, maxDelayMs)
+        const fitsLater = decision.reason === 'too-costly' && cost <= under.policy.capacity
+        if (!fitsLater) return decision
+        // More than the share of this host, but not more than Redis could admit.
+        return { ...decision, reason: 'unavailable', retryAfterMs: this.#retryAfterMs(this.nameOf(key)) }
+      }
     } catch {
       // Closed meanwhile, or a clock that fails: refused.
     }
@@ -279,6 +308,22 @@ export class RedisCore {
     }
   }
 
+  /**
+   * Gives back what such a decision has spent, as nobody wants it. What cannot be given back stays spent. Never throws.
+   * @param atUs when Redis made it
+   */
+  undo(under: RedisPolicy, key: Key, { source, consumed }: Decision, atUs: number): void {
+    if (consumed === 0) return
+    try {
+      // To the window that it came from, and no other.
+      if (source === 'exact')
+        this.giveBack(under, key, `R ${consumed} ${atUs.toFixed(0)} ${UNDO_WITHIN_US}`).catch(ignore)
+      else if (source === 'local') this.share?.refund(under, key, consumed)
+    } catch {
+      // Closed meanwhile, or a clock that fails.
+    }
+  }
+
   /** When Redis is asked again. */
   #retryAfterMs(key: string): number {
     const breaker = this.#breakers.get(this.courier.route(key))
@@ -287,11 +332,13 @@ export class RedisCore {
 
   /** What was known of that key's denials and loans is not true any more. */
   forget(key: Key): void {
+    this.#forgotMs = this.nowMs()
     this.denials?.forget(key)
     this.leases?.forget(key)
   }
 
   forgetAll(): void {
+    this.#forgotMs = this.nowMs()
     this.denials?.forgetAll()
     this.leases?.forgetAll()
   }
@@ -322,27 +369,31 @@ export class RedisCore {
     return breaker
   }
 
-  /** Tells Redis what was admitted without it, now that it answers. What does not get there is told another time. */
-  #report(): void {
+  /** Tells Redis what was admitted without it, now that it answers. */
+  async #report(): Promise<void> {
     this.#hasUnreported = false
     this.#reportedMs = performance.now()
-    if (this.share === undefined || this.#isClosed) return
-    const { spent, lostTokens } = this.share.takeSpent()
-    const reports = spent.map(async ({ index, key, tokens }) => {
+    if (this.share === undefined || this.#isClosed || this.#isReporting) return
+    this.#isReporting = true
+    const report = await reportSpent(this.share, (spent) => this.#tellOf(spent))
+    this.#isReporting = false
+    this.#hasUnreported ||= report.isLeft
+    const { tokens, keys, lostTokens } = report
+    if (keys > 0 || lostTokens > 0) this.tell('reconciled', { tokens, keys, lostTokens })
+  }
+
+  #tellOf({ index, key, tokens }: Spent): Promise<void> {
+    return new Promise((resolve, reject) => {
       const under = this.#policies[index] as RedisPolicy
-      try {
-        await this.change(under, key, `n ${tokens} 0`)
-        return tokens
-      } catch {
-        this.share?.record(under, key, tokens)
-        this.#hasUnreported = true
-        return 0
+      const breaker = this.#breakers.get(this.courier.route(this.nameOf(key)))
+      // Not what is to find out whether a node answers: it would not be known what became of it.
+      if (breaker !== undefined && breaker.state !== 'closed') {
+        reject(new TransportError('unsent', 'its node does not answer yet'))
+        return
       }
-    })
-    void Promise.all(reports).then((told) => {
-      const tokens = told.reduce((sum, count) => sum + count, 0)
-      const keys = told.filter((count) => count > 0).length
-      if (keys > 0 || lostTokens > 0) this.tell('reconciled', { tokens, keys, lostTokens })
+      this.send(
+        new ReportCall(this, under, key, this.nameOf(key), `n ${tokens} 0`, false, () => resolve(), reject),
+      )
     })
   }
 
@@ -352,9 +403,18 @@ export class RedisCore {
     this.#isClosed = true
     this.waiting.close()
     this.#announcements?.close()
-    await Promise.allSettled([this.leases?.close(), this.hosts.stop()])
+    await withinMs(CLOSE_MS, Promise.allSettled([this.leases?.close(), this.hosts.stop()]))
     this.denials?.close()
     this.share?.close()
+  }
+
+  /** A key holds something that no script of ours has written. */
+  foundUnreadable(name: string): void {
+    this.unreadable++
+    const nowMs = performance.now()
+    if (nowMs - this.#toldUnreadableMs < 1000) return
+    this.#toldUnreadableMs = nowMs
+    this.tell('unreadable', name)
   }
 
   /** Tells the listeners, later: what they throw is to show as theirs, not in the midst of a decision. */
@@ -366,7 +426,13 @@ export class RedisCore {
   /** Nodes that have left a Cluster are not thought of any more. */
   #dropBreakers(): void {
     const present = this.courier.routes
-    for (const route of this.#breakers.keys()) if (!present.has(route)) this.#breakers.delete(route)
+    if (present.size === 0) return
+    for (const [route, { state }] of this.#breakers) {
+      // '': while no node is known.
+      if (route === '' || present.has(route)) continue
+      this.#breakers.delete(route)
+      if (state !== 'closed') this.tell('state', { node: route, from: state, to: 'closed' })
+    }
   }
 
   /** The worst of all nodes. */
@@ -380,4 +446,15 @@ export class RedisCore {
 /** Why an operation that only Redis can do was not done. */
 export function notDone(error: Error): Error {
   return unavailableError(`Redis did not do it, or did not say so in time: ${error.message}`, error)
+}
+
+function ignore(): void {}
+
+/** What is not done by then goes on by itself. */
+function withinMs(ms: number, done: Promise<unknown>): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms)
+  })
+  return Promise.race([done, late]).finally(() => clearTimeout(timer))
 }

@@ -17,6 +17,11 @@ export interface RedisEvents {
    * `closed`: it answers.
    */
   state: [change: StateChange]
+  /**
+   * A key in Redis holds something that sluice has not written, or under another algorithm: such calls are answered as if
+   * Redis was away. Told of one key a second at most; `stats().unreadable` counts them.
+   */
+  unreadable: [key: string]
   /** How many hosts share the limit, as far as is known, has changed. */
   hosts: [count: number]
   /** What hosts announce (`reset`, `block`) comes through again, or does not; see `DenyCacheOptions.announce`. */

@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { typeError } from '../errors/errors'
 import { DecidedCall, type Decision } from '../limiter/decision'
+import { isSurelyNotDone } from './transport-error'
 
 /**
  * A place among those that a key may hold at once in the whole cluster (`algorithm: 'concurrency'`), and the decision that
@@ -21,8 +22,9 @@ export class RedisLease extends DecidedCall {
   }
 
   /**
-   * Gives the place back. Rejects with TypeError ERR_SLUICE_RELEASED if that was done before; ERR_SLUICE_UNAVAILABLE if
-   * Redis does not answer: then it may be tried again, and the place lapses by itself in any case.
+   * Gives the place back. Rejects with TypeError ERR_SLUICE_RELEASED if that was done before; with ERR_SLUICE_UNAVAILABLE if
+   * Redis does not answer. If Redis may have done it all the same, it cannot be tried again: a second time it might free the
+   * place of somebody else. The place lapses by itself in any case.
    * @returns false if there was nothing to give back: it had been refused, or had lapsed, or the key was reset
    */
   async release(): Promise<boolean> {
@@ -35,7 +37,7 @@ export class RedisLease extends DecidedCall {
     try {
       return await this.#giveBack()
     } catch (error) {
-      this.#isReleased = false
+      this.#isReleased = !isSurelyNotDone(error)
       throw error
     }
   }

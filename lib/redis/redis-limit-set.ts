@@ -1,5 +1,4 @@
 import { rangeError, shown } from '../errors/errors'
-import type { Decision } from '../limiter/decision'
 import {
   checkMembers,
   eachOf,
@@ -15,7 +14,7 @@ import type { WaitOptions } from '../waiting/wait-options'
 import { checkCost } from './arguments'
 import type { RedisCore } from './redis-core'
 import { isRedisView, partsOf, type RedisView } from './redis-view'
-import { askEach, askTogether, type Seat, type SetKind, undo } from './set-calls'
+import { askEach, askTogether, type Decided, type Seat, type SetKind, undo } from './set-calls'
 import { waitForAdmission } from './waiting'
 
 /** One limit of a set, under a name. */
@@ -33,7 +32,8 @@ export interface RedisLimitSetMember {
  * On one node, or where all keys of a call are on one slot (the same key under several limits is, as its hash tag is the
  * key), one script decides: no call ever sees half of another one. Across slots of a Cluster the members are asked at the
  * same time, and what some have admitted is given back if others refuse: then for a moment others may be refused for
- * what is given back, but never is too much admitted. A host that dies in that moment leaves it spent.
+ * what is given back, but never is too much admitted. A host that dies in that moment leaves it spent. A leaky bucket cannot be
+ * a member of such a call.
  *
  * @example
  * const limits = new RedisLimitSet([
@@ -72,17 +72,17 @@ export class RedisLimitSet {
    * TypeError ERR_SLUICE_ARGUMENT_TYPE, RangeError ERR_SLUICE_ARGUMENT_RANGE if there are not as many keys or costs as members
    */
   async allow(keys: SetKeys, costs?: SetCosts): Promise<boolean> {
-    return (await this.#ask('allow', this.#seatsOf(keys, costs))).allowed
+    return this.#join(await this.#ask('allow', this.#seatsOf(keys, costs))).allowed
   }
 
   /** `allow`, and says what is left of each. */
   async consume(keys: SetKeys, costs?: SetCosts): Promise<SetDecision> {
-    return this.#ask('consume', this.#seatsOf(keys, costs))
+    return this.#join(await this.#ask('consume', this.#seatsOf(keys, costs)))
   }
 
   /** What `consume` would answer now. Spends nothing. */
   async peek(keys: SetKeys, costs?: SetCosts): Promise<SetDecision> {
-    return this.#ask('peek', this.#seatsOf(keys, costs))
+    return this.#join(await this.#ask('peek', this.#seatsOf(keys, costs)))
   }
 
   /** Gives back to all members what a call cost; as `refund` of a limiter. */
@@ -101,18 +101,21 @@ export class RedisLimitSet {
     const own = asked.map(({ key }) => keepKey(key))
     const each = asked.map(({ cost }) => cost)
     for (const { core } of asked) core.waiting.tell(this.#room)
+    let latest: readonly Decided[] = []
     const ask = (
       leftMs: number,
       answer: (decision: SetDecision) => void,
       fail: (error: unknown) => void,
     ): void => {
       // Anew each time: a member may have been closed, or have another policy.
-      void this.#ask('wait', this.#seatsOf(own, each), leftMs).then(answer, fail)
+      const told = this.#ask('wait', this.#seatsOf(own, each), leftMs)
+      told.then((decided) => {
+        latest = decided
+        answer(this.#join(decided))
+      }, fail)
     }
-    const giveBack = (decision: SetDecision): void => {
-      this.names.forEach((name, i) => {
-        undo(asked[i] as Seat, decision.decisions[name] as Decision)
-      })
+    const giveBack = (): void => {
+      for (const [i, decided] of latest.entries()) undo(asked[i] as Seat, decided)
     }
     const polls = this.#members.some((member) => partsOf(member).core.settings.algorithm === 'concurrency')
     const cost = Math.max(...each)
@@ -131,11 +134,15 @@ export class RedisLimitSet {
     })
   }
 
-  async #ask(kind: SetKind, seats: readonly Seat[], leftMs = 0): Promise<SetDecision> {
+  #ask(kind: SetKind, seats: readonly Seat[], leftMs = 0): Promise<Decided[]> {
     const { courier } = (seats[0] as Seat).core
     const isTogether =
       seats.every(({ core }) => core.courier === courier) && courier.shareSlot(seats.map(({ name }) => name))
-    const decisions = isTogether ? await askTogether(kind, seats, leftMs) : await askEach(kind, seats, leftMs)
+    return isTogether ? askTogether(kind, seats, leftMs) : askEach(kind, seats, leftMs)
+  }
+
+  #join(decided: readonly Decided[]): SetDecision {
+    const decisions = decided.map(({ decision }) => decision)
     const allowed = decisions.every((decision) => decision.allowed)
     return joinDecisions(this.names, decisions, allowed)
   }
@@ -163,6 +170,9 @@ function checkTogether(members: readonly SetMember<RedisView>[]): void {
         'ERR_SLUICE_OPTION_RANGE',
         `two limits of a set have the prefix ${shown(prefix)}, so the same keys; give each its own`,
       )
+    }
+    if (seen.some((other) => other.settings.clock !== core.settings.clock)) {
+      throw rangeError('ERR_SLUICE_OPTION_RANGE', 'all limits of a set must have the same clock, or none')
     }
     seen.push(core)
   }

@@ -16,7 +16,8 @@ import { putUnder, RedisView } from './redis-view'
  * @example
  * import { Redis } from 'ioredis'
  * const limiter = new RedisLimiter({ client: new Redis(), prefix: 'api', limit: 100, windowMs: 60_000 })
- * if (!(await limiter.allow(clientAddress))) return tooManyRequests()
+ * const { allowed, retryAfterMs } = await limiter.consume(clientAddress)
+ * if (!allowed) return tooManyRequests(retryAfterMs)
  */
 export class RedisLimiter extends RedisView {
   readonly #core: RedisCore
@@ -56,7 +57,8 @@ export class RedisLimiter extends RedisView {
 
   /**
    * Changes the policy of this limiter object, from its next call on: the policy is with the hosts, not in Redis. What is
-   * not named stays. A key keeps what it has spent, whatever the policy by which it was spent.
+   * not named stays. A key keeps what it has spent, so raising the
+   * limit hands out the difference (unlike that of a `Limiter`).
    * @throws as the constructor, and RangeError ERR_SLUICE_POLICY if there were too many different ones
    */
   setPolicy(policy: PolicyVariant): void {

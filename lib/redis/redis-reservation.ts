@@ -1,6 +1,7 @@
 import { typeError } from '../errors/errors'
 import { DecidedCall, type Decision } from '../limiter/decision'
 import { checkTokens } from '../limiter/reservation'
+import { isSurelyNotDone } from './transport-error'
 
 /** What a reservation does with the limiter. */
 export interface RedisReservationParts {
@@ -33,8 +34,8 @@ export class RedisReservation extends DecidedCall {
    * Says what it really cost, once; as `settle` of a `Reservation`. Of an estimate that was admitted while Redis was away,
    * by `onUnavailable: 'allow'`, nothing had been charged, so all of it is charged now.
    * Rejects with TypeError ERR_SLUICE_SETTLED if that was done before, or there is nothing to settle as it was refused;
-   * ERR_SLUICE_ARGUMENT_TYPE, RangeError ERR_SLUICE_ARGUMENT_RANGE, ERR_SLUICE_UNAVAILABLE, ERR_SLUICE_CLOSED, and then it
-   * is not settled (after ERR_SLUICE_UNAVAILABLE Redis may have done it all the same).
+   * ERR_SLUICE_ARGUMENT_TYPE, RangeError ERR_SLUICE_ARGUMENT_RANGE, ERR_SLUICE_CLOSED, and then it is not settled; with
+   * ERR_SLUICE_UNAVAILABLE if Redis does not answer: if it may have done it all the same, it cannot be tried again.
    * @param actual tokens: an integer from 0 to 2^53-1
    * @returns how many tokens could not be charged any more; normally 0
    */
@@ -53,7 +54,7 @@ export class RedisReservation extends DecidedCall {
     try {
       return await this.#correctBy(cost - this.consumed)
     } catch (error) {
-      this.#isSettled = false
+      this.#isSettled = !isSurelyNotDone(error)
       throw error
     }
   }

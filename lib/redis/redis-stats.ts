@@ -11,6 +11,8 @@ export interface RedisStats {
   /** How many hosts share the limit, as far as is known. */
   hosts: number
   state: BreakerState
+  /** Answers of Redis that a key holds something else: see the event `unreadable`. */
+  unreadable: number
   /** What went over the client, of all limiters that have it in common. */
   client: {
     /** Scripts called, and how many calls they carried. */
@@ -18,6 +20,7 @@ export interface RedisStats {
     calls: number
     /** How often a script had to be sent whole, as after a restart of Redis. */
     evals: number
+    /** Calls that were not answered in time. */
     timeouts: number
   }
 }
@@ -29,6 +32,7 @@ export function readRedisStats(core: RedisCore): RedisStats {
     sources: {} as RedisStats['sources'],
     hosts: core.hosts.count,
     state: core.state,
+    unreadable: core.unreadable,
     client: core.courier.stats,
   }
   for (const [source, [allowed, denied]] of Object.entries(core.counts)) {

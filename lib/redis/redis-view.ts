@@ -6,7 +6,7 @@ import { type ConsumeOptions, isPartial, type Key, keepKey } from '../limiter/vi
 import type { Algorithm } from '../policy/algorithms'
 import type { WaitOptions } from '../waiting/wait-options'
 import { checkCost, checkSpanUs } from './arguments'
-import { AllowCall, DecisionCall, exactDecision, type Kind, LongCall } from './calls'
+import { AllowCall, DatedDecisionCall, DecisionCall, exactDecision, type Kind, LongCall } from './calls'
 import { leaseDecision } from './leases'
 import type { RedisCore, RedisPolicy } from './redis-core'
 import { RedisLease } from './redis-lease'
@@ -110,14 +110,20 @@ export class RedisView {
   }
 
   /**
-   * Decides many keys, in order, in as few trips to Redis as can be. Bad input names the index and charges nothing at all.
+   * Decides many keys, in order, in few trips to Redis, 1024 keys after the other; `timeoutMs` is for each of these. Bad input names the index and charges nothing at all.
    * (Calls made one by one in the same turn of the event loop travel together just so.)
    */
   async consumeMany(keys: readonly Key[], options?: BatchOptions): Promise<Decision[]> {
     this.#core.checkOpen()
     const { keys: snapshot, costs } = checkBatch(keys, options)
     const costOf = (i: number): number => (typeof costs === 'number' ? costs : (costs[i] as number))
-    return Promise.all(snapshot.map((key, i) => this.consume(key, costOf(i))))
+    const decisions: Decision[] = []
+    // In portions, or the last ones would wait for as long as it takes to write all.
+    for (let from = 0; from < snapshot.length; from += PORTION) {
+      const portion = snapshot.slice(from, from + PORTION)
+      decisions.push(...(await Promise.all(portion.map((key, i) => this.consume(key, costOf(from + i))))))
+    }
+    return decisions
   }
 
   /**
@@ -131,7 +137,7 @@ export class RedisView {
     core.checkOpen()
     checkTokens('tokens', tokens)
     const ago = checkSpanUs('chargedAgoMs', chargedAgoMs)
-    return core.giveBack(this.#under, key, `r ${tokens} ${ago}`)
+    return core.giveBack(this.#under, keepKey(key), `r ${tokens} ${ago}`)
   }
 
   /**
@@ -148,14 +154,15 @@ export class RedisView {
    * Refuses every call of the key, on all hosts, for `durationMs` from now (ends on a whole ms). Never shortens a block
    * that is in force; `reset` lifts it. A bucket goes on refilling meanwhile. In `leased` mode other hosts may spend what
    * they have borrowed until word comes through, at most for `lease.leaseMs`.
-   * @returns true
+   * @returns true: nothing stands in the way of it, unlike in the table of a `Limiter`
    */
   async block(key: Key, durationMs: number): Promise<boolean> {
     const core = this.#core
     core.checkOpen()
     const us = checkSpanUs('durationMs', durationMs)
-    await core.change(this.#under, key, `b ${us}`)
-    core.announce(key)
+    const own = keepKey(key)
+    await core.change(this.#under, own, `b ${us}`)
+    core.announce(own)
     return true
   }
 
@@ -167,9 +174,10 @@ export class RedisView {
   async reset(key: Key): Promise<boolean> {
     const core = this.#core
     core.checkOpen()
-    const { amount } = await core.change(this.#under, key, 'x')
-    core.announce(key)
-    core.waiting.wake(key)
+    const own = keepKey(key)
+    const { amount } = await core.change(this.#under, own, 'x')
+    core.announce(own)
+    core.waiting.wake(own)
     return amount > 0
   }
 
@@ -235,12 +243,23 @@ export class RedisView {
       if (core.settings.algorithm === 'concurrency') throw unsupported('wait', 'waitForLease', 'concurrency')
       checkCost(cost)
       const own = keepKey(key)
-      core.nameOf(own)
+      const name = core.nameOf(own)
+      let chargedAtUs = 0
       const ask = (leftMs: number, answer: (decision: Decision) => void): void => {
+        if (this.#takes(own, cost)) {
+          answer(leaseDecision(this.#under.policy, cost, core.leases?.balance(own) ?? 0))
+          return
+        }
+        if (this.#isDenied('wait', own, cost, answer)) return
         const mostUs = Math.min(Math.floor(leftMs * 1000), Number.MAX_SAFE_INTEGER)
-        this.#decide('wait', own, cost, `w ${cost} ${mostUs}`, answer, leftMs)
+        const decided = (decision: Decision, atUs: number): void => {
+          chargedAtUs = atUs
+          answer(decision)
+        }
+        const item = `w ${cost} ${mostUs}`
+        core.send(new DatedDecisionCall(core, this.#under, own, name, item, 'wait', cost, decided, leftMs))
       }
-      const giveBack = (decision: Decision): void => this.#giveBack(own, decision)
+      const giveBack = (decision: Decision): void => core.undo(this.#under, own, decision, chargedAtUs)
       resolve(waitForAdmission(core.waiting, own, cost, { ask, giveBack }, options))
     })
   }
@@ -280,19 +299,12 @@ export class RedisView {
     return true
   }
 
-  #decide(
-    kind: Kind,
-    key: Key,
-    cost: number,
-    item: string,
-    resolve: (decision: Decision) => void,
-    maxDelayMs?: number,
-  ): void {
+  #decide(kind: Kind, key: Key, cost: number, item: string, resolve: (decision: Decision) => void): void {
     // Of less than asked for there may be some.
     if (kind !== 'partial' && this.#isDenied(kind, key, cost, resolve)) return
     const core = this.#core
     const name = core.nameOf(key)
-    core.send(new DecisionCall(core, this.#under, key, name, item, kind, cost, resolve, maxDelayMs))
+    core.send(new DecisionCall(core, this.#under, key, name, item, kind, cost, resolve))
   }
 
   #decideLong(
@@ -331,13 +343,10 @@ export class RedisView {
       done(new RedisLease(decision, giveBack))
     })
   }
-
-  /** Of one who no longer waits, but was admitted. */
-  #giveBack(key: Key, { source, consumed }: Decision): void {
-    if (source !== 'exact' || consumed === 0 || this.#core.settings.algorithm === 'leaky-bucket') return
-    this.#core.giveBack(this.#under, key, `r ${consumed} 0`).catch(() => {})
-  }
 }
+
+/** How many keys of a batch are on their way at once. */
+const PORTION = 1024
 
 /** Tells a place that was given from one that was given after a reset. */
 function newNonce(): number {

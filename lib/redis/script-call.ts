@@ -156,13 +156,20 @@ export class ScriptCall extends Request {
     }
     let offset = 0
     for (const call of this.#calls) {
-      call.answer(reply, offset)
+      answerSafely(call, reply, offset)
       offset += call.replyBytes
     }
+    this.#letGo()
   }
 
   fail(error: Error): void {
     for (const call of this.#calls) call.fail(error)
+    this.#letGo()
+  }
+
+  /** V8 learns to make such lists in the old generation, where what they hold would outlive all minor collections. */
+  #letGo(): void {
+    this.#calls.length = 0
   }
 
   #itemOf(i: number): string {
@@ -240,6 +247,15 @@ export class PlainCall extends Request {
 
   fail(error: Error): void {
     this.#onError(error)
+  }
+}
+
+/** A clock of the user's may fail in there: that is not to keep others from their answers. */
+function answerSafely(call: Outgoing, reply: Buffer, offset: number): void {
+  try {
+    call.answer(reply, offset)
+  } catch (error) {
+    call.fail(error as Error)
   }
 }
 

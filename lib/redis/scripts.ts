@@ -13,7 +13,7 @@ export interface Script {
   readonly sha: string
 }
 
-/** How long a reply is for each item; of acquire, reserve and lease items `LONG_REPLY_BYTES`. */
+/** How long a reply is for each item; of `w`, `q`, `v` and `l` items (lib/redis/scripts/main.lua) `LONG_REPLY_BYTES`. */
 export const REPLY_BYTES = 48
 export const LONG_REPLY_BYTES = 72
 

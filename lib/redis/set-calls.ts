@@ -1,7 +1,8 @@
+import { rangeError } from '../errors/errors'
 import type { Decision } from '../limiter/decision'
 import type { Key } from '../limiter/view'
 import { ALGORITHMS } from '../policy/algorithms'
-import { DecisionCall, exactDecision, type Kind } from './calls'
+import { DatedDecisionCall, DecisionCall, exactDecision, type Kind, UNREADABLE } from './calls'
 import type { OutgoingSet } from './courier'
 import type { RedisCore, RedisPolicy } from './redis-core'
 import type { RedisView } from './redis-view'
@@ -20,8 +21,14 @@ export interface Seat {
   readonly name: string
 }
 
+/** What a member says, and when Redis said so: in µs, at the latest. */
+export interface Decided {
+  readonly decision: Decision
+  readonly atUs: number
+}
+
 /** Lets one script decide for all members. */
-export function askTogether(kind: SetKind, seats: readonly Seat[], leftMs: number): Promise<Decision[]> {
+export function askTogether(kind: SetKind, seats: readonly Seat[], leftMs: number): Promise<Decided[]> {
   const { core, name } = seats[0] as Seat
   return new Promise((resolve) => {
     const route = core.courier.route(name)
@@ -32,19 +39,24 @@ export function askTogether(kind: SetKind, seats: readonly Seat[], leftMs: numbe
       args: argumentsOf(kind, seats, leftMs),
       now: core.now(),
       timeoutMs: Math.min(...seats.map((seat) => seat.core.settings.timeoutMs)),
-      replyBytes: REPLY_BYTES * seats.length,
+      replyBytes: REPLY_BYTES * seats.length + 8,
       answer: (buffer, offset) => {
         core.succeeded(route)
         const replies = seats.map((_, i) => readReply(buffer, offset + i * REPLY_BYTES))
-        const isReadable = replies.every((reply) => reply.outcome in OUTCOMES)
-        if (!isReadable) return failed()
+        const unreadable = replies.findIndex((reply) => reply.outcome === UNREADABLE)
+        if (unreadable >= 0) {
+          core.foundUnreadable((seats[unreadable] as Seat).name)
+          failed()
+          return
+        }
         const decisions = replies.map((reply, i) =>
           exactDecision(reply, (seats[i] as Seat).under.policy.capacity),
         )
         decisions.forEach(({ allowed }, i) => {
           ;(seats[i] as Seat).core.count('exact', allowed, kind)
         })
-        resolve(decisions)
+        const atUs = buffer.readDoubleLE(offset + REPLY_BYTES * seats.length)
+        resolve(decisions.map((decision) => ({ decision, atUs })))
       },
       fail: (error) => {
         core.failed(route, error)
@@ -56,9 +68,6 @@ export function askTogether(kind: SetKind, seats: readonly Seat[], leftMs: numbe
   })
 }
 
-/** What a script can answer for a key that it could read. */
-const OUTCOMES = { 0: 'ok', 1: 'limited', 2: 'too-costly', 3: 'blocked' }
-
 const OPERATIONS: Readonly<Record<SetKind, string>> = { consume: 'c', allow: 'a', peek: 'k', wait: 'w' }
 
 function argumentsOf(kind: SetKind, seats: readonly Seat[], leftMs: number): string[] {
@@ -66,50 +75,59 @@ function argumentsOf(kind: SetKind, seats: readonly Seat[], leftMs: number): str
     String(ALGORITHMS.indexOf(core.settings.algorithm) + 1),
     under.text,
   ])
-  const mostUs = Math.min(Math.floor(leftMs * 1000), Number.MAX_SAFE_INTEGER)
-  const operation = kind === 'wait' ? `w ${mostUs}` : OPERATIONS[kind]
+  const operation = kind === 'wait' ? `w ${usOf(leftMs)}` : OPERATIONS[kind]
   return [...policies, operation, ...seats.map(({ cost }) => String(cost))]
 }
 
-/** Asks each member by itself; what some have admitted is given back if others refuse. */
-export async function askEach(kind: SetKind, seats: readonly Seat[], leftMs: number): Promise<Decision[]> {
-  const decisions = await Promise.all(seats.map((seat) => askOne(kind, seat, leftMs)))
-  return kind === 'peek' ? decisions : allOrNothing(seats, decisions)
+/**
+ * Asks each member by itself; what some have admitted is given back if others refuse.
+ * @throws RangeError ERR_SLUICE_UNSUPPORTED if one is a leaky bucket, of which nothing can be given back
+ */
+export async function askEach(kind: SetKind, seats: readonly Seat[], leftMs: number): Promise<Decided[]> {
+  if (seats.some(({ core }) => core.settings.algorithm === 'leaky-bucket')) {
+    throw rangeError(
+      'ERR_SLUICE_UNSUPPORTED',
+      'a leaky-bucket can be in a set only if all keys of a call are on one slot of one client: a place in its queue cannot be given back',
+    )
+  }
+  const decided = await Promise.all(seats.map((seat) => askOne(kind, seat, leftMs)))
+  return kind === 'peek' ? decided : allOrNothing(seats, decided)
 }
 
-function askOne(kind: SetKind, { core, under, key, name, cost }: Seat, leftMs: number): Promise<Decision> {
-  const mostUs = kind === 'wait' ? Math.min(Math.floor(leftMs * 1000), Number.MAX_SAFE_INTEGER) : 0
-  const isPaced = kind === 'allow' && core.settings.algorithm === 'leaky-bucket'
-  const items: Readonly<Record<SetKind, string>> = {
-    consume: `${cost}`,
-    allow: isPaced ? `a ${cost}` : `${cost}`,
-    peek: `k ${cost}`,
-    wait: `w ${cost} ${mostUs}`,
-  }
+function askOne(kind: SetKind, seat: Seat, leftMs: number): Promise<Decided> {
+  const { core, under, key, name, cost } = seat
+  const item = kind === 'peek' ? `k ${cost}` : kind === 'wait' ? `w ${cost} ${usOf(leftMs)}` : `v ${cost}`
+  const Asked = kind === 'peek' ? DecisionCall : DatedDecisionCall
   return new Promise((resolve) => {
-    core.send(new DecisionCall(core, under, key, name, items[kind], kind, cost, resolve))
+    const done = (decision: Decision, atUs: number): void => resolve({ decision, atUs })
+    core.send(new Asked(core, under, key, name, item, kind, cost, done))
   })
+}
+
+function usOf(ms: number): number {
+  return Math.min(Math.floor(ms * 1000), Number.MAX_SAFE_INTEGER)
 }
 
 /** What `onUnavailable` of each member says. */
-function withoutRedis(kind: SetKind, seats: readonly Seat[]): Decision[] {
-  const decisions = seats.map(({ core, under, key, cost }) => core.withoutRedis(under, key, cost, kind))
-  return kind === 'peek' ? decisions : allOrNothing(seats, decisions)
+function withoutRedis(kind: SetKind, seats: readonly Seat[]): Decided[] {
+  const decided = seats.map(({ core, under, key, cost }) => ({
+    decision: core.withoutRedis(under, key, cost, kind),
+    atUs: 0,
+  }))
+  return kind === 'peek' ? decided : allOrNothing(seats, decided)
 }
 
-function allOrNothing(seats: readonly Seat[], decisions: readonly Decision[]): Decision[] {
-  if (decisions.every(({ allowed }) => allowed)) return [...decisions]
-  return decisions.map((decision, i) => {
-    if (!decision.allowed) return decision
-    undo(seats[i] as Seat, decision)
+function allOrNothing(seats: readonly Seat[], decided: readonly Decided[]): Decided[] {
+  if (decided.every(({ decision }) => decision.allowed)) return [...decided]
+  return decided.map(({ decision, atUs }, i) => {
+    if (!decision.allowed) return { decision, atUs }
+    undo(seats[i] as Seat, { decision, atUs })
     const remaining = decision.remaining + decision.consumed
-    return { ...decision, remaining, consumed: 0, delayMs: 0 }
+    return { decision: { ...decision, remaining, consumed: 0, delayMs: 0 }, atUs }
   })
 }
 
-/** Gives back what such a decision has spent. If that fails it stays spent. */
-export function undo({ core, under, key }: Seat, { source, consumed }: Decision): void {
-  if (consumed === 0) return
-  if (source === 'exact') core.giveBack(under, key, `r ${consumed} 0`).catch(() => {})
-  else if (source === 'local') core.share?.refund(under, key, consumed)
+/** Gives back what such a decision has spent. */
+export function undo({ core, under, key }: Seat, { decision, atUs }: Decided): void {
+  core.undo(under, key, decision, atUs)
 }

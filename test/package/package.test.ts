@@ -1,9 +1,18 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { sharedRedis } from '../redis/servers'
 
 const root = join(__dirname, '..', '..')
 const CALLS = `
@@ -38,6 +47,38 @@ limiter.allow(undefined)
 set.allow([undefined, key])
 `
 
+const REDIS_CALLS = `
+const client = new Redis(process.env.REDIS_URL)
+const limiter = new RedisLimiter({ client, prefix: process.env.PREFIX, limit: 2, windowMs: 60_000, timeoutMs: 10_000 })
+const decisions = []
+for (let i = 0; i < 3; i++) decisions.push(await limiter.consume('a'))
+console.log(decisions.map(({ allowed, source }) => allowed + ' ' + source).join())
+await limiter.reset('a')
+await limiter.close()
+await client.quit()
+`
+const REDIS_PRINTED = 'true exact,true exact,false exact\n'
+
+const REDIS_TYPED = `
+import { Redis, Cluster } from 'ioredis'
+import type { Decision, SetDecision } from 'sluice'
+import { RedisLimiter, RedisLimitSet, type RedisLease, type RedisLimiterOptions, type StateChange } from 'sluice/redis'
+const options: RedisLimiterOptions = { client: new Redis(), prefix: 'api', limit: 1, windowMs: 1000, onUnavailable: 'deny' }
+const limiter: RedisLimiter = new RedisLimiter(options)
+const held: RedisLimiter = new RedisLimiter({ client: new Cluster([]), algorithm: 'concurrency', limit: 1, holdMs: 1000 })
+export const allowed: Promise<boolean> = limiter.allow('key', 2)
+export const decision: Promise<Decision> = limiter.tier('paid').consume(7)
+export const lease: Promise<RedisLease> = held.acquire('key')
+export const answer: Promise<SetDecision> = new RedisLimitSet([limiter, { name: 'held', limiter: held }]).consume('key')
+limiter.on('state', (change: StateChange) => console.log(change.to, change.error?.message))
+// @ts-expect-error no client
+new RedisLimiter({ limit: 1, windowMs: 1000 })
+// @ts-expect-error no such policy
+new RedisLimiter({ ...options, onUnavailable: 'block' })
+// @ts-expect-error a promise is no answer
+if (limiter.allow('key')) console.log()
+`
+
 /** The tarball as users get it, unpacked into a project that has nothing else. */
 describe('the packed tarball', () => {
   const project = mkdtempSync(join(tmpdir(), 'sluice-package-'))
@@ -50,7 +91,16 @@ describe('the packed tarball', () => {
     return path
   }
   function run(...args: string[]): string {
-    return execFileSync(process.execPath, args, { cwd: project, encoding: 'utf8' })
+    return runWith({}, ...args)
+  }
+  function runWith(env: Record<string, string>, ...args: string[]): string {
+    const options = { cwd: project, encoding: 'utf8', env: { ...process.env, ...env } } as const
+    return execFileSync(process.execPath, args, options)
+  }
+  function checkTypes(module: string, resolution: string, file: string): string {
+    const tsc = createRequire(__filename).resolve('typescript/bin/tsc')
+    const flags = ['--noEmit', '--strict', '--target', 'es2022']
+    return run(tsc, ...flags, '--module', module, '--moduleResolution', resolution, file)
   }
 
   beforeAll(() => {
@@ -130,21 +180,85 @@ describe('the packed tarball', () => {
   ])(
     'types: %s, %s resolution',
     (_kind, resolution, name) => {
-      const source = TYPED
       const module = resolution === 'node16' ? 'node16' : resolution === 'bundler' ? 'esnext' : 'commonjs'
-      const tsc = createRequire(__filename).resolve('typescript/bin/tsc')
-      const flags = [
-        '--noEmit',
-        '--strict',
-        '--target',
-        'es2022',
-        '--module',
-        module,
-        '--moduleResolution',
-        resolution,
-      ]
-      expect(run(tsc, ...flags, write(name, source))).toBe('')
+      expect(checkTypes(module, resolution, write(name, TYPED))).toBe('')
     },
     60_000,
   )
+
+  test('the scripts for Redis are in it, all of them, and can be read', () => {
+    const names = (listed: readonly string[]) =>
+      listed.filter((path) => path.endsWith('.lua')).map((path) => basename(path))
+    const sources = readdirSync(join(root, 'lib', 'redis', 'scripts'))
+    expect(names(files).sort()).toEqual(names(sources).sort())
+    expect(sources.length).toBeGreaterThan(10)
+  })
+
+  test('sluice/redis loads where ioredis is not installed', () => {
+    const required = write('redis.cjs', `console.log(typeof require('sluice/redis').RedisLimiter)`)
+    const imported = write(
+      'redis.mjs',
+      `import { RedisLimiter } from 'sluice/redis'\nconsole.log(typeof RedisLimiter)`,
+    )
+    expect([run(required), run(imported)]).toEqual(['function\n', 'function\n'])
+    const without = write(
+      'without.cjs',
+      `const { RedisLimiter } = require('sluice/redis')
+       try { new RedisLimiter({ limit: 1, windowMs: 1000 }) } catch ({ code }) { console.log(code) }
+       try { require('ioredis') } catch ({ code }) { console.log(code) }`,
+    )
+    expect(run(without)).toBe('ERR_SLUICE_OPTION_TYPE\nMODULE_NOT_FOUND\n')
+  })
+
+  describe('with ioredis', () => {
+    beforeAll(() => {
+      symlinkSync(join(root, 'node_modules', 'ioredis'), join(project, 'node_modules', 'ioredis'))
+    })
+
+    test.each([
+      [
+        'require',
+        'decide.cjs',
+        `const { Redis } = require('ioredis'); const { RedisLimiter } = require('sluice/redis')`,
+      ],
+      [
+        'import',
+        'decide.mjs',
+        `import { Redis } from 'ioredis'; import { RedisLimiter } from 'sluice/redis'`,
+      ],
+    ])('a real decision, by %s', async (kind, name, head) => {
+      const { url, prefix } = await sharedRedis()
+      const main = write(name, `${head}\nasync function main() {${REDIS_CALLS}}\nmain()`)
+      expect(runWith({ REDIS_URL: url, PREFIX: `${prefix}-${kind}` }, main)).toBe(REDIS_PRINTED)
+    })
+
+    test('both ways of loading give the same classes', () => {
+      const main = write(
+        'redis-both.mjs',
+        `import { createRequire } from 'node:module'\nimport * as esm from 'sluice/redis'\n
+         const cjs = createRequire(import.meta.url)('sluice/redis')\n
+         console.log(Object.keys(cjs).sort().join(), Object.keys(cjs).every((name) => cjs[name] === esm[name]))`,
+      )
+      expect(run(main)).toBe('RedisLimitSet,RedisLimiter,RedisView true\n')
+    })
+
+    test.each([
+      ['node16', 'node16', 'redis-types.cts'],
+      ['node16', 'node16', 'redis-types.mts'],
+      ['esnext', 'bundler', 'redis-types.ts'],
+    ])(
+      'types: %s, %s resolution, %s',
+      (module, resolution, name) => {
+        expect(checkTypes(module, resolution, write(name, REDIS_TYPED))).toBe('')
+      },
+      120_000,
+    )
+
+    test('its demo', () => {
+      const demo = join(installed, 'examples', 'redis', 'demo.mjs')
+      expect(runWith({ REDIS_URL: '' }, demo)).toMatch(
+        /through Redis the hosts admitted .*: OK\nalone admitted .*: OK\n$/,
+      )
+    }, 60_000)
+  })
 })

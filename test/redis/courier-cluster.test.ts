@@ -135,5 +135,5 @@ test('a client that its user closes fails calls', async () => {
   client.disconnect()
   const probe = send('a')
   await probe.done
-  expect([probe.told, probe.error]).toEqual([1, expect.objectContaining({ kind: 'connection' })])
+  expect([probe.told, probe.error]).toEqual([1, expect.objectContaining({ kind: 'unsent' })])
 })

@@ -1,11 +1,12 @@
 -- Fixed window. Body: `<start> <count>`: when the last window began, and what was spent in it. Where new keys begin with
--- another limit also ` k<us>`, how long after the window's end the key is still known, and ` f` if it is the first.
+-- another limit also ` k<us>`, how long after the window's end the key is still known, and ` f` if it is the first. ` l<us>`: when
+-- tokens of this window were first leased.
 --
 -- A window opens at the first charge after the last one ended, or (epoch) at a multiple of its length since 1970. Of a
 -- blocked key it is the window after the block, which goes on with the count if the last one outlasts the block.
 --
 -- k.start (nil: no window is open), k.count, k.most (the limit of this window), k.first (whether it is the key's first),
--- k.ended (when the last window ended, if none is open), k.remember
+-- k.ended (when the last window ended, if none is open), k.remember, k.leased
 
 local max_number = 9007199254740991
 
@@ -32,10 +33,12 @@ local function start_at(policy, time)
 end
 
 local function open(policy, k)
-  k.start, k.count, k.ended, k.remember = nil, 0, nil, 0
+  k.start, k.count, k.ended, k.remember, k.leased = nil, 0, nil, 0, nil
   k.most, k.first = policy.capacity, false
   local body = k.body
   if body and body ~= '-' then
+    local leased
+    body, leased = split_lease(body)
     local start, count, rest = match(body, '^(-?%d+) (%d+)(.*)$')
     start, count = tonumber(start), tonumber(count)
     if not start or start > max_number or count > max_number then
@@ -54,6 +57,8 @@ local function open(policy, k)
       k.start, k.count, k.first = start, count, first == ' f'
       if k.shift ~= 0 then
         k.start = policy.epoch and start_at(policy, k.at) or start
+      elseif not k.blocked_until then
+        k.leased = leased
       end
     else
       k.ended = start + policy.window
@@ -146,7 +151,7 @@ local function hold(policy, k, until_us)
   else
     k.start, k.count = nil, 0
   end
-  k.most, k.first = policy.capacity, false
+  k.most, k.first, k.leased = policy.capacity, false, nil
   k.remember = max(k.remember, policy.remember)
 end
 
@@ -164,16 +169,20 @@ local function close(policy, k)
   if k.remember > 0 then
     body = body .. format(k.first and ' k%.0f f' or ' k%.0f', k.remember)
   end
+  if k.leased then
+    body = body .. format(' l%.0f', k.leased)
+  end
   return body, start + policy.window + k.remember
 end
 
 local function lease(policy, k, tokens, held, lease_us)
   charge(policy, k, tokens)
-  return tokens, min(lease_us, k.start + policy.window - k.now), k.start
+  k.leased = k.leased or max(1, k.now)
+  return tokens, min(lease_us, k.start + policy.window - k.now), k.leased
 end
 
 local function give_back(policy, k, tokens, origin)
-  if k.start ~= origin then
+  if not k.start or k.leased ~= origin then
     return 0
   end
   return give(k, tokens)

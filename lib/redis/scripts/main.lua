@@ -1,6 +1,6 @@
 -- ARGV: now or '', number of policies, the policies, then one item for each key, which begins with `<policy>:` if there are several.
 -- Items: `<cost>` consume, or a letter and numbers, see `operations`. The reply has six doubles for each item: outcome, remaining,
--- retry after, reset after, delay (us) and amount; three more if the item is an acquire, a reserve or a lease.
+-- retry after, reset after, delay (us) and amount; three more if the item is of one who waits, an acquire, a reserve or a lease.
 local policies = {}
 local module = algorithm()
 
@@ -40,8 +40,13 @@ local function make_operations()
       if outcome == 0 and delay > max_delay then
         outcome, retry, delay = 1, delay, 0
       end
-      if outcome ~= 0 then return reply(policy, k, outcome, retry, delay, 0) end
-      return (spend(policy, k, key, cost))
+      local answer
+      if outcome == 0 then
+        answer = spend(policy, k, key, cost)
+      else
+        answer = reply(policy, k, outcome, retry, delay, 0)
+      end
+      return answer .. pack('<ddd', k.now, 0, 0)
     end,
     -- peek <cost>
     k = function(policy, k, key, cost)
@@ -144,7 +149,7 @@ return function(i)
     letter, a, b, c, d, e, f = match(item, '^(%a) ?(%S*) ?(%S*) ?(%S*) ?(%S*) ?(%S*) ?(%S*)$')
   end
   if read(k, key) or module.open(policy, k) then
-    local long = letter == 'q' or letter == 'v' or letter == 'l'
+    local long = match(letter or '', '[qvwl]')
     return pack('<dddddd', 6, 0, 0, 0, 0, 0) .. (long and pack('<ddd', 0, 0, 0) or '')
   end
   if cost then return (spend(policy, k, key, cost)) end

@@ -1,7 +1,8 @@
 -- Several limits as one: all are judged, and only if all admit is anything charged. Who refuses notes what it always notes.
 -- ARGV: now or '', then for each member the number of its algorithm and its policy, then 'c' (consume), 'a' (allow: only if
 -- all may go out at once), 'w <longest delay>' (one who waits: being refused is no offence) or 'k' (peek), then the
--- cost of each member. The reply has six doubles for each member, as those of a single call. No key may come twice.
+-- cost of each member. The reply has six doubles for each member, as those of a single call, and the present. No key may
+-- come twice.
 local members = {}
 local operation, longest = match(ARGV[2 + 2 * #KEYS], '^(%a) ?(%S*)$')
 local max_delay = operation == 'w' and tonumber(longest) or math.huge
@@ -48,4 +49,4 @@ local replies = {}
 for i, member in ipairs(members) do
   replies[i] = answer(member, KEYS[i])
 end
-return table.concat(replies)
+return table.concat(replies) .. pack('<d', now)

@@ -1,10 +1,10 @@
--- Sliding window. Body: `<start> <count> <previous>`: when the present window began (a multiple of its length since 1970),
+-- Sliding window. Body: `<start> <count> <previous>[ l<us>]`: when the present window began (a multiple of its length since 1970),
 -- what was spent in it, and in the one before. The window before counts by the share of it that lies within one window of
--- now.
+-- now. l: when tokens of this window were first leased.
 --
 -- Of a blocked key it is the window in which the block ends, and what counts then, as if it was spent there.
 --
--- k.start, k.count, k.previous, k.fading (what of k.previous counts as of k.at, rounded up)
+-- k.start, k.count, k.previous, k.fading (what of k.previous counts as of k.at, rounded up), k.leased
 
 local max_number = 9007199254740991
 
@@ -30,7 +30,7 @@ local function advance(policy, k, time)
   local start = time - time % policy.window
   if k.start < start then
     k.previous = k.start + policy.window == start and k.count or 0
-    k.count = 0
+    k.count, k.leased = 0, nil
   end
   k.start = start
   fade(policy, k, time)
@@ -39,13 +39,14 @@ end
 -- What counts at `time` from now on counts as if it was spent then.
 local function settle(policy, k, time)
   advance(policy, k, time)
-  k.count, k.previous, k.fading = k.count + k.fading, 0, 0
+  k.count, k.previous, k.fading, k.leased = k.count + k.fading, 0, 0, nil
 end
 
 local function open(policy, k)
-  k.start, k.count, k.previous = k.at, 0, 0
+  k.start, k.count, k.previous, k.leased = k.at, 0, 0, nil
   local body = k.body
   if body and body ~= '-' then
+    body, k.leased = split_lease(body)
     local start, count, previous = match(body, '^(-?%d+) (%d+) (%d+)$')
     start, count, previous = tonumber(start), tonumber(count), tonumber(previous)
     if not start or start > max_number or count > max_number or previous > max_number then
@@ -122,16 +123,20 @@ local function close(policy, k)
     return nil
   end
   local body = format('%.0f %.0f %.0f', k.start, k.count, k.previous)
+  if k.leased then
+    body = body .. format(' l%.0f', k.leased)
+  end
   return body, k.start + windows * policy.window
 end
 
 local function lease(policy, k, tokens, held, lease_us)
   k.count = k.count + tokens
-  return tokens, min(lease_us, k.start + policy.window - k.now), k.start
+  k.leased = k.leased or max(1, k.now)
+  return tokens, min(lease_us, k.start + policy.window - k.now), k.leased
 end
 
 local function give_back(policy, k, tokens, origin)
-  if k.start ~= origin then
+  if k.leased ~= origin then
     return 0
   end
   local credited = min(tokens, k.count)

@@ -59,3 +59,11 @@ local function save(policy, k, key)
   local ttl_ms = max(floor((ttl_us + 999) / 1000), server_time and 1 or 3600000)
   call('SET', key, value, 'PX', format('%.0f', min(ttl_ms, 4503599627370496)))
 end
+
+-- Of a window from which tokens were leased: its body, and when the first of them were, which is what leases of this window
+-- are known by. (After a reset, or a loss of data, it is another time.)
+local function split_lease(body)
+  if not string.find(body, ' l', 1, true) then return body end
+  local rest, leased = match(body, '^(.*) l(%d+)$')
+  return rest or body, tonumber(leased)
+end

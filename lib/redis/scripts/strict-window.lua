@@ -2,14 +2,15 @@
 
 local function lease(policy, k, tokens, held, lease_us)
   add(k, tokens)
-  return tokens, min(lease_us, begin_of(policy, k.window_start, k.part + 1) - k.now), k.start
+  k.leased = k.leased or max(1, k.now)
+  return tokens, min(lease_us, begin_of(policy, k.window_start, k.part + 1) - k.now), k.leased
 end
 
 local function give_back(policy, k, tokens, origin)
-  if k.start ~= origin then
+  if k.leased ~= origin then
     return 0
   end
-  return take_back(policy, k, tokens, origin)
+  return take_back(policy, k, tokens, k.start)
 end
 
 return {

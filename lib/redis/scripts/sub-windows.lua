@@ -2,10 +2,11 @@
 -- 1970; a token counts in the one in which it was spent and in the twelve after it.
 --
 -- Body: `<start> <total>:<newest>,<count>,...`: when the newest sub-window began, what counts in all, what was spent in
--- the newest sub-window, and in those before it, one after the other; zeros at the end are left out.
+-- the newest sub-window, and in those before it, one after the other; zeros at the end are left out. Strict window: ` l<us>`:
+-- when tokens of the newest sub-window were first leased.
 --
 -- k.window_start, k.part (which of the twelve now lies in, from 0), k.start (of that sub-window), k.total, k.newest,
--- k.older (text: `,<count>,...`), k.nonce (of leases; 0: none)
+-- k.older (text: `,<count>,...`), k.nonce (of leases; 0: none), k.leased
 
 local max_number = 9007199254740991
 local max_counted = 4294967294
@@ -85,11 +86,13 @@ local function open(policy, k)
   local window_start, part = locate(policy, k.now)
   local start = begin_of(policy, window_start, part)
   k.window_start, k.part, k.start = window_start, part, start
-  k.total, k.newest, k.older, k.nonce = 0, 0, '', 0
+  k.total, k.newest, k.older, k.nonce, k.leased = 0, 0, '', 0, nil
   local body = k.body
   if not body or body == '-' then
     return
   end
+  local leased
+  body, leased = split_lease(body)
   local stored, total, newest, older, nonce = match(body, '^(-?%d+) (%d+):(%d+)([,%d]*) ?n?(%d*)$')
   stored, total, newest = tonumber(stored), tonumber(total), tonumber(newest)
   if not stored or stored > max_number or total > max_counted or newest > total then
@@ -97,6 +100,7 @@ local function open(policy, k)
   end
   k.total, k.newest, k.older, k.nonce = total, newest, older, tonumber(nonce) or 0
   if stored == start and k.shift == 0 then
+    k.leased = leased
     return
   end
   stored = stored + k.shift
@@ -183,6 +187,10 @@ local function close(policy, k)
     return nil
   end
   local _, reset = look(policy, k)
-  return format('%.0f %.0f:%.0f', k.start, k.total, k.newest) .. k.older, k.now + reset
+  local body = format('%.0f %.0f:%.0f', k.start, k.total, k.newest) .. k.older
+  if k.leased then
+    body = body .. format(' l%.0f', k.leased)
+  end
+  return body, k.now + reset
 end
 
