@@ -283,9 +283,20 @@ function regionName({ shared, prefix, algorithm, client }: RedisLimiterOptions):
     )
   }
   const name = checkName('shared', shared)
-  const { keyPrefix, db } = (client as { options?: { keyPrefix?: unknown; db?: unknown } }).options ?? {}
-  const limit = JSON.stringify([prefix, algorithm, keyPrefix, db])
+  const limit = JSON.stringify([prefix, algorithm, serverOf(client as object)])
   return `${name}.${createHash('sha1').update(limit).digest('hex').slice(0, 12)}`
+}
+
+/** What tells one Redis, and what is in it, from another one. */
+function serverOf(client: object): unknown {
+  const { options = {}, startupNodes } = client as {
+    options?: Record<string, unknown>
+    startupNodes?: unknown
+  }
+  const { host, port, path, sentinels, name, db, keyPrefix } = options
+  return startupNodes === undefined
+    ? [host, port, path, sentinels, name, db, keyPrefix]
+    : [startupNodes, keyPrefix]
 }
 
 function optional(name: string, value: unknown, range: Range, otherwise: number): number {

@@ -15,7 +15,7 @@ import {
 } from '../policy/policy'
 import type { WaitingClock } from '../waiting/waiting-clock'
 import { Announcements } from './announcements'
-import { Breaker, type BreakerState } from './breaker'
+import type { BreakerState } from './breaker'
 import { type Call, type Kind, LongCall, ReportCall } from './calls'
 import { Courier } from './courier'
 import { Denials } from './denials'
@@ -23,8 +23,9 @@ import { Hosts } from './hosts'
 import { keyOf, redisKey } from './keys'
 import { Leases } from './leases'
 import { LocalShare } from './local-share'
+import { Nodes } from './nodes'
 import { checkLeasable, checkWholeMicroseconds, type RedisSettings } from './options'
-import type { RedisEvents } from './redis-events'
+import type { RedisEvents, StateChange } from './redis-events'
 import { reportSpent } from './report'
 import { policyText, type Reply, type Script, scriptOf } from './scripts'
 import type { Spent } from './spent-record'
@@ -73,7 +74,7 @@ export class RedisCore {
   /** How many answers were that a key holds something else. */
   unreadable = 0
   #announcements: Announcements | undefined
-  readonly #breakers = new Map<string, Breaker>()
+  readonly #nodes: Nodes
   readonly #clock: WaitingClock | undefined
   readonly #policies: RedisPolicy[] = []
   #base: RedisPolicy
@@ -91,6 +92,8 @@ export class RedisCore {
     const { client, prefix, algorithm, clock, denyCache, lease, shared, mode } = settings
     this.script = scriptOf(algorithm)
     this.courier = Courier.of(client)
+    const onState = (change: StateChange): void => this.tell('state', change)
+    this.#nodes = new Nodes(settings.breaker, () => this.courier.routes, onState)
     const time = clockSource(clock).waiting
     this.#clock = clock === undefined ? undefined : time
     // Its time begins now: a step back right after this is one.
@@ -192,7 +195,7 @@ export class RedisCore {
 
   /** Whether that node is thought to answer. Who is told so must tell how it went. */
   admits(route: string): boolean {
-    return (this.#breakers.get(route) ?? this.#newBreaker(route)).admit(performance.now())
+    return this.#nodes.of(route).admit(performance.now())
   }
 
   /** An operation that nobody else can do. Rejects with ERR_SLUICE_UNAVAILABLE. */
@@ -215,13 +218,13 @@ export class RedisCore {
   }
 
   succeeded(route: string): void {
-    this.#breakers.get(route)?.succeeded()
+    this.#nodes.of(route).succeeded()
     if (this.#hasUnreported && performance.now() - this.#reportedMs >= LEAST_BETWEEN_REPORTS_MS)
       this.#report()
   }
 
   failed(route: string, error: Error): void {
-    this.#breakers.get(route)?.failed(performance.now(), error)
+    this.#nodes.of(route).failed(performance.now(), error)
   }
 
   /** Redis has refused a call that was made at `sentMs`. */
@@ -326,8 +329,8 @@ export class RedisCore {
 
   /** When Redis is asked again. */
   #retryAfterMs(key: string): number {
-    const breaker = this.#breakers.get(this.courier.route(key))
-    return Math.max(breaker?.retryAfterMs(performance.now()) ?? 0, this.settings.timeoutMs)
+    const breaker = this.#nodes.of(this.courier.route(key))
+    return Math.max(breaker.retryAfterMs(performance.now()), this.settings.timeoutMs)
   }
 
   /** What was known of that key's denials and loans is not true any more. */
@@ -359,16 +362,6 @@ export class RedisCore {
     this.#announcements?.publish(this.nameOf(key))
   }
 
-  #newBreaker(route: string): Breaker {
-    const onChange = (from: BreakerState, to: BreakerState, error?: Error): void => {
-      this.tell('state', { node: route, from, to, ...(error === undefined ? {} : { error }) })
-    }
-    const breaker = new Breaker(this.settings.breaker, onChange)
-    this.#dropBreakers()
-    this.#breakers.set(route, breaker)
-    return breaker
-  }
-
   /** Tells Redis what was admitted without it, now that it answers. */
   async #report(): Promise<void> {
     this.#hasUnreported = false
@@ -385,9 +378,9 @@ export class RedisCore {
   #tellOf({ index, key, tokens }: Spent): Promise<void> {
     return new Promise((resolve, reject) => {
       const under = this.#policies[index] as RedisPolicy
-      const breaker = this.#breakers.get(this.courier.route(this.nameOf(key)))
+      const breaker = this.#nodes.of(this.courier.route(this.nameOf(key)))
       // Not what is to find out whether a node answers: it would not be known what became of it.
-      if (breaker !== undefined && breaker.state !== 'closed') {
+      if (breaker.state !== 'closed') {
         reject(new TransportError('unsent', 'its node does not answer yet'))
         return
       }
@@ -423,23 +416,9 @@ export class RedisCore {
     queueMicrotask(() => emit(name, ...args))
   }
 
-  /** Nodes that have left a Cluster are not thought of any more. */
-  #dropBreakers(): void {
-    const present = this.courier.routes
-    if (present.size === 0) return
-    for (const [route, { state }] of this.#breakers) {
-      // '': while no node is known.
-      if (route === '' || present.has(route)) continue
-      this.#breakers.delete(route)
-      if (state !== 'closed') this.tell('state', { node: route, from: state, to: 'closed' })
-    }
-  }
-
   /** The worst of all nodes. */
   get state(): BreakerState {
-    this.#dropBreakers()
-    const states = [...this.#breakers.values()].map(({ state }) => state)
-    return states.includes('open') ? 'open' : states.includes('half-open') ? 'half-open' : 'closed'
+    return this.#nodes.state
   }
 }
 

@@ -98,7 +98,7 @@ export class RedisLimitSet {
    */
   async wait(keys: SetKeys, costs?: SetCosts, options?: WaitOptions): Promise<SetDecision> {
     const asked = this.#seatsOf(keys, costs)
-    const own = asked.map(({ key }) => keepKey(key))
+    const own = asked.map(({ key }) => key)
     const each = asked.map(({ cost }) => cost)
     for (const { core } of asked) core.waiting.tell(this.#room)
     let latest: readonly Decided[] = []
@@ -130,7 +130,7 @@ export class RedisLimitSet {
       core.checkOpen()
       const [key, cost = 1] = [flat[2 * i] as Key, flat[2 * i + 1] as number | undefined]
       checkCost(cost)
-      return { view, core, under, key, cost, name: core.nameOf(key) }
+      return { view, core, under, key: keepKey(key), cost, name: core.nameOf(key) }
     })
   }
 

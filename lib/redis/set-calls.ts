@@ -21,7 +21,7 @@ export interface Seat {
   readonly name: string
 }
 
-/** What a member says, and when Redis said so: in µs, at the latest. */
+/** What a member says, and when Redis decided it, in µs (0: not Redis, or nobody knows). */
 export interface Decided {
   readonly decision: Decision
   readonly atUs: number

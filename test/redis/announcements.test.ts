@@ -224,6 +224,208 @@ describe('on one node', () => {
   })
 })
 
+describe('many on one client', () => {
+  /** How many channels each connection of that name listens to. */
+  async function heardBy(name: string): Promise<number[]> {
+    const list = String(await server.send('CLIENT', 'LIST', 'TYPE', 'pubsub')).split('\n')
+    return list
+      .filter((line) => line.includes(` name=${name} `))
+      .map((line) => Number(/ sub=(\d+)/.exec(line)?.[1]))
+  }
+
+  /** Each with a prefix of its own: p0, p1 and so on. */
+  async function openingMany(client: RedisClient, count: number): Promise<Scene[]> {
+    const scenes = Array.from({ length: count }, (_, i) => open(client, {}, `p${i}`))
+    await until(() => scenes.every(({ announcements }) => announcements.isHeard), 'all are subscribed')
+    return scenes
+  }
+
+  const tellEach = (count: number) =>
+    Promise.all(Array.from({ length: count }, (_, i) => server.send('PUBLISH', `p${i}:denials`, `k${i}`)))
+
+  test('they make one connection, and each hears what is of its prefix', async () => {
+    const client = connect(server.port, { connectionName: 'fifty' })
+    const duplicate = vi.spyOn(client, 'duplicate')
+    const scenes = await openingMany(client, 50)
+    scenes.push(...(await openingMany(client, 1)))
+    expect(await heardBy('fifty')).toEqual([50])
+    expect(duplicate).toHaveBeenCalledTimes(1)
+    await tellEach(50)
+    await until(() => scenes.every(({ forgotten }) => forgotten.length === 2), 'all have heard')
+    for (const [i, scene] of scenes.entries()) {
+      expect(scene.forgotten).toEqual(['all', `k${i % 50}`])
+      expect(scene.changes).toEqual([true])
+    }
+  })
+
+  test('when some are closed the others stay, and with the last the connection ends', async () => {
+    const client = connect(server.port, { connectionName: 'some' })
+    const scenes = await openingMany(client, 10)
+    for (const { announcements } of scenes.slice(3)) announcements.close()
+    await until(async () => (await heardBy('some'))[0] === 3, 'seven channels are left')
+    await tellEach(10)
+    await until(() => scenes.slice(0, 3).every(({ forgotten }) => forgotten.length === 2), 'they have heard')
+    for (const { announcements } of scenes.slice(0, 3)) announcements.close()
+    await until(async () => (await heardBy('some')).length === 0, 'the connection is gone')
+    for (const [i, { forgotten, changes, announcements }] of scenes.entries()) {
+      expect(forgotten).toEqual(i < 3 ? ['all', `k${i}`] : ['all'])
+      expect(changes).toEqual([true])
+      expect(announcements.isHeard).toBe(false)
+    }
+  })
+
+  test('opened again, at once and later, they make one again', async () => {
+    const client = connect(server.port, { connectionName: 'again' })
+    const old = await openingMany(client, 3)
+    for (const { announcements } of old) announcements.close()
+    for (const { announcements } of await openingMany(client, 3)) announcements.close()
+    await until(async () => (await heardBy('again')).length === 0, 'the connection is gone')
+    const scenes = await openingMany(client, 3)
+    expect(await heardBy('again')).toEqual([3])
+    await tellEach(3)
+    await until(() => scenes.every(({ forgotten }) => forgotten.length === 2), 'all have heard')
+    expect(old.map(({ forgotten }) => forgotten)).toEqual([['all'], ['all'], ['all']])
+  })
+
+  test('all are told of a lost connection, and of the next', async () => {
+    const client = connect(server.port, { connectionName: 'lost' })
+    const scenes = await openingMany(client, 20)
+    await server.send('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    await until(() => scenes.every(({ changes }) => changes.length === 3), 'all are subscribed again')
+    expect(await heardBy('lost')).toEqual([20])
+    for (const { forgotten, changes } of scenes) {
+      expect(forgotten).toEqual(['all', 'all'])
+      expect(changes).toEqual([true, false, true])
+    }
+  })
+
+  test('those of one prefix are each told, whoever comes and goes', async () => {
+    const client = connect(server.port, { connectionName: 'same' })
+    const [a, b] = await Promise.all([opening(client), opening(client)])
+    await server.send('PUBLISH', 'app:denials', 'k1')
+    await until(() => b.forgotten.length === 2, 'it was heard')
+    a.announcements.close()
+    const late = await opening(client)
+    await server.send('PUBLISH', 'app:denials', 'k2')
+    await until(() => late.forgotten.length === 2, 'it was heard')
+    expect(await heardBy('same')).toEqual([1])
+    expect([a, b, late].map(({ forgotten }) => forgotten)).toEqual([
+      ['all', 'k1'],
+      ['all', 'k1', 'k2'],
+      ['all', 'k2'],
+    ])
+    expect([a, b, late].map(({ changes }) => changes)).toEqual([[true], [true], [true]])
+  })
+
+  test('what one throws hurts no other, and shows', async () => {
+    const thrown: unknown[] = []
+    const later = vi.spyOn(globalThis, 'queueMicrotask').mockImplementation((action) => {
+      try {
+        action()
+      } catch (error) {
+        thrown.push((error as Error).message)
+      }
+    })
+    try {
+      const client = connect(server.port)
+      const onChange = (isHeard: boolean) => {
+        throw new Error(`mine: ${isHeard}`)
+      }
+      open(client, { onChange })
+      const other = await opening(client)
+      await server.send('CLIENT', 'KILL', 'TYPE', 'pubsub')
+      await until(() => other.changes.length === 3, 'it is subscribed again')
+      expect(other.changes).toEqual([true, false, true])
+      expect(thrown).toEqual(['mine: true', 'mine: false', 'mine: true'])
+    } finally {
+      later.mockRestore()
+    }
+  })
+
+  test('one may close others, and open more, while it is told', async () => {
+    const client = connect(server.port)
+    const more: Scene[] = []
+    const first: Scene = open(client, {
+      onChange: (isHeard) => {
+        if (isHeard) return
+        second.announcements.close()
+        more.push(open(client))
+      },
+    })
+    const second = open(client)
+    await until(() => first.announcements.isHeard && second.announcements.isHeard, 'both are subscribed')
+    await server.send('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    await until(() => more[0]?.announcements.isHeard === true && first.announcements.isHeard, 'the next')
+    expect(second).toMatchObject({ changes: [true], forgotten: ['all'] })
+    expect(more.map(({ changes }) => changes)).toEqual([[true]])
+  })
+
+  test('a connection that is gone without a word: who comes then hears nothing before there is another', async () => {
+    const proxy = await startProxy(server.port)
+    try {
+      const client = connect(proxy.port)
+      const quick = await opening(client, { checkMs: 50 }, 'quick')
+      const patient = await opening(client)
+      proxy.drop()
+      const late = open(client)
+      await until(() => patient.changes.length === 2 && quick.changes.length === 2, 'nobody answers')
+      expect(late).toMatchObject({ changes: [], forgotten: [] })
+      proxy.pass()
+      await until(() => late.announcements.isHeard && patient.announcements.isHeard, 'the next connection')
+      expect(patient.changes.slice(0, 3)).toEqual([true, false, true])
+    } finally {
+      await proxy.stop()
+    }
+  })
+
+  test('one that goes and comes while its subscription is under way is told once', async () => {
+    const proxy = await startProxy(server.port)
+    try {
+      const client = connect(proxy.port)
+      const other = await opening(client)
+      proxy.hold()
+      const [early, gone] = [open(client, {}, 'late'), open(client, {}, 'gone')]
+      early.announcements.close()
+      gone.announcements.close()
+      const late = open(client, {}, 'late')
+      proxy.pass()
+      await until(() => late.announcements.isHeard, 'it is subscribed')
+      await until(async () => (await subscribers('gone:denials')) === 0, 'nobody is left there')
+      await server.send('PUBLISH', 'late:denials', 'k')
+      await until(() => late.forgotten.length === 2, 'it was heard')
+      expect(early).toMatchObject({ changes: [], forgotten: [] })
+      expect(late).toMatchObject({ changes: [true], forgotten: ['all', 'k'] })
+      expect(other.changes).toEqual([true])
+    } finally {
+      await proxy.stop()
+    }
+  })
+
+  test('a channel that the server refuses costs the others nothing, and is heard once it is allowed', async () => {
+    const rules = ['on', '>pass', '~*', '+@all', '-unsubscribe', 'resetchannels', '&app:denials']
+    await server.send('ACL', 'SETUSER', 'narrow', ...rules)
+    const client = connect(server.port, { username: 'narrow', password: 'pass' })
+    const refused = open(client, {}, 'refused')
+    const allowed = await opening(client, { checkMs: 20 })
+    const refusals = async () => {
+      const log = (await server.send('ACL', 'LOG')) as unknown[][]
+      return log.filter((entry) => entry.includes('refused:denials')).map((entry) => Number(entry[1]))[0] ?? 0
+    }
+    await until(async () => (await refusals()) > 2, 'it was asked for again and again')
+    const closed = await opening(client)
+    closed.announcements.close()
+    await server.send('ACL', 'SETUSER', 'narrow', '&refused:denials')
+    await until(() => refused.announcements.isHeard, 'it is subscribed')
+    // It may not unsubscribe: what comes to nobody does no harm.
+    refused.announcements.close()
+    await server.send('PUBLISH', 'refused:denials', 'k1')
+    await server.send('PUBLISH', 'app:denials', 'k2')
+    await until(() => allowed.forgotten.length === 2, 'it was heard')
+    expect(refused).toMatchObject({ changes: [true], forgotten: ['all'] })
+    expect(allowed).toMatchObject({ changes: [true], forgotten: ['all', 'k2'] })
+  })
+})
+
 test('in a Cluster, wherever one listens, and when that node is gone, at another', async () => {
   const cluster = await startCluster()
   const client = new Cluster(cluster.nodes.map(({ host, port }) => ({ host, port })))
@@ -232,9 +434,13 @@ test('in a Cluster, wherever one listens, and when that node is gone, at another
     const scenes = await Promise.all([0, 1, 2, 3, 4].map(() => opening(client)))
     scenes[0]?.announcements.publish('app:{k}')
     await until(() => scenes.every(({ forgotten }) => forgotten.at(-1) === 'app:{k}'), 'all have heard')
-    await cluster.nodes[0]?.kill()
-    await until(() => scenes.every(({ announcements }) => announcements.isHeard), 'all are subscribed')
-    await cluster.nodes[1]?.send('PUBLISH', 'app:denials', 'app:{next}')
+    const lists = await Promise.all(cluster.nodes.map((node) => node.send('PUBSUB', 'NUMSUB', 'app:denials')))
+    const counts = lists.map((list) => (list as [string, number])[1])
+    expect(counts.toSorted()).toEqual([...counts.slice(1).map(() => 0), 1])
+    const at = counts.indexOf(1)
+    await cluster.nodes[at]?.kill()
+    await until(() => scenes.every(({ changes }) => changes.length === 3), 'all are subscribed again')
+    await cluster.nodes[at === 0 ? 1 : 0]?.send('PUBLISH', 'app:denials', 'app:{next}')
     await until(() => scenes.every(({ forgotten }) => forgotten.at(-1) === 'app:{next}'), 'all have heard')
   } finally {
     for (const announcements of opened.splice(0)) announcements.close()

@@ -62,7 +62,7 @@ test.each<ClusterOptions>([
   for (const key of keys.slice(0, 20)) {
     const owner = await cluster.ownerOf(hashSlot(keyPrefix + key))
     expect(Courier.of(client).route(key)).toBe(`${owner.host}:${owner.port}`)
-    expect(await owner.send('GET', keyPrefix + key)).toBeDefined()
+    expect(await owner.send('GET', keyPrefix + key)).not.toBeNull()
   }
 })
 

@@ -74,13 +74,14 @@ class Sets {
 
   constructor(policies: OracleSettings[]) {
     const prefix = `set-${made++}`
+    const clock = (): number => this.#nowUs / 1000
     this.#limiters = policies.map(
       (policy, i) =>
         new RedisLimiter({
           ...(policy as Omit<RedisLimiterOptions, 'client'>),
           client: scene.redis,
           prefix: `${prefix}-${i}`,
-          clock: () => this.#nowUs / 1000,
+          clock,
           denyCache: false,
           timeoutMs: UNHURRIED_MS,
           onUnavailable: 'deny',

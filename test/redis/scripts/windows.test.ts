@@ -141,43 +141,58 @@ describe('what cannot be read', () => {
 
 describe('tokens that are lent to a host', () => {
   test.each([
-    ['fixed-window', '', 900_000, NOW + 300_000],
-    ['fixed-window', ' z', 600_000, NOW],
-    ['sliding-window', '', 600_000, NOW],
-    ['strict-window', '', 16_667, NOW + 333_334],
-  ] as const)(
-    'a %s%s lends until it ends, and takes back until then',
-    async (algorithm, mode, endsUs, origin) => {
-      const subject = new Subject(redisOf(), algorithm, `20 ${SECOND}${mode}`)
+    ['fixed-window', '', 900_000],
+    ['fixed-window', ' z', 600_000],
+    ['sliding-window', '', 600_000],
+    ['strict-window', '', 16_667],
+  ] as const)('a %s%s lends until it ends, and takes back until then', async (algorithm, mode, endsUs) => {
+    const origin = NOW + 400_000
+    const subject = new Subject(redisOf(), algorithm, `20 ${SECOND}${mode}`)
+    subject.nowUs += 300_000
+    await subject.ask('1')
+    subject.nowUs += 100_000
+    const { outcome, remaining, more } = await subject.ask(`l 1 100 0 ${HOUR} 1`)
+    expect([outcome, remaining]).toEqual([0, 9])
+    expect(more).toEqual([9, endsUs, origin])
+    const { more: brief } = await subject.ask('l 1 100 0 1000 2')
+    expect(brief).toEqual([2, 1000, origin])
+    expect(await subject.amount(`u 4 ${origin - 1}`)).toBe(0)
+    expect(await subject.amount(`u 4 ${origin}`)).toBe(4)
+    expect(await subject.left()).toBe(10)
+    subject.nowUs += endsUs
+    const before = await subject.left()
+    expect(await subject.amount(`u 4 ${origin}`)).toBe(0)
+    expect(await subject.left()).toBe(before)
+  })
+
+  test.each(['fixed-window', 'sliding-window', 'strict-window'] as const)(
+    'a %s lends to who spends nothing itself',
+    async (algorithm) => {
+      const subject = new Subject(redisOf(), algorithm, `20 ${SECOND}`)
       subject.nowUs += 300_000
-      await subject.ask('1')
-      subject.nowUs += 100_000
-      const { outcome, remaining, more } = await subject.ask(`l 1 100 0 ${HOUR} 1`)
-      expect([outcome, remaining]).toEqual([0, 9])
-      expect(more).toEqual([9, endsUs, origin])
-      const { more: brief } = await subject.ask('l 1 100 0 1000 2')
-      expect(brief).toEqual([2, 1000, origin])
-      expect(await subject.amount(`u 4 ${origin - 1}`)).toBe(0)
-      expect(await subject.amount(`u 4 ${origin}`)).toBe(4)
-      expect(await subject.left()).toBe(10)
-      subject.nowUs += endsUs
-      const before = await subject.left()
-      expect(await subject.amount(`u 4 ${origin}`)).toBe(0)
-      expect(await subject.left()).toBe(before)
+      const { outcome, remaining, more } = await subject.ask('l 0 6 0 1000 1')
+      expect([outcome, remaining]).toEqual([0, 14])
+      expect(more).toEqual([6, 1000, subject.nowUs])
+      expect(await subject.left()).toBe(14)
     },
   )
 
   test.each([
-    ['fixed-window', NOW + 300_000],
-    ['sliding-window', NOW],
-    ['strict-window', NOW + 250_000],
-  ] as const)('a %s lends to who spends nothing itself', async (algorithm, origin) => {
-    const subject = new Subject(redisOf(), algorithm, `20 ${SECOND}`)
-    subject.nowUs += 300_000
-    const { outcome, remaining, more } = await subject.ask('l 0 6 0 1000 1')
-    expect([outcome, remaining]).toEqual([0, 14])
-    expect(more).toEqual([6, 1000, origin])
-    expect(await subject.left()).toBe(14)
+    ['fixed-window', ''],
+    ['fixed-window', ' z'],
+    ['sliding-window', ''],
+    ['strict-window', ''],
+  ] as const)('a %s%s takes nothing back that was lent before a reset', async (algorithm, mode) => {
+    const subject = new Subject(redisOf(), algorithm, `20 ${SECOND}${mode}`)
+    const { more } = await subject.ask('l 0 6 0 1000 1')
+    expect(await subject.amount('x')).toBe(1)
+    subject.nowUs += 1
+    await subject.ask('10')
+    expect(await subject.amount(`u 6 ${more[2]}`)).toBe(0)
+    const again = await subject.ask('l 0 4 0 1000 1')
+    expect(await subject.amount(`u 4 ${more[2]}`)).toBe(0)
+    expect(await subject.amount(`u 4 ${again.more[2]}`)).toBe(4)
+    expect(await subject.left()).toBe(10)
   })
 
   test('nothing while little is left, or the call itself is refused', async () => {
