@@ -59,6 +59,8 @@ async function run(job) {
       return (await import('./together.mjs')).checkExact(job)
     case 'rival':
       return (await import('./rivals.mjs')).measureRival(job)
+    case 'redis':
+      return (await import('./redis-turns.mjs')).measureRedis(job)
   }
 }
 

@@ -35,10 +35,10 @@ export class Crew {
     this.kind = kind
   }
 
-  /** All of them listen when this returns. @param {CrewKind} kind @param {number} size */
-  static async start(kind, size) {
+  /** All of them listen when this returns. @param {CrewKind} kind @param {number} size @param {URL} [processFile] what processes run */
+  static async start(kind, size, processFile = memberFile) {
     const crew = new Crew(kind)
-    if (kind === 'processes') cluster.setupPrimary({ exec: fileURLToPath(memberFile) })
+    if (kind === 'processes') cluster.setupPrimary({ exec: fileURLToPath(processFile) })
     const ready = []
     for (let i = 0; i < size; i++) {
       ready.push(crew.#answerOf(i))
@@ -63,12 +63,17 @@ export class Crew {
     return Promise.all(indices.map((index) => this.#ask(index, { ...task, startNs })))
   }
 
+  /** One does its task while the others are idle. @param {number} index @param {Task | import('./redis-member.mjs').Prepare} task */
+  one(index, task) {
+    return this.#ask(index, task)
+  }
+
   stop() {
     this.#stopped = true
     for (const member of this.#members) member.stop()
   }
 
-  /** @param {number} index @param {Task} task */
+  /** @param {number} index @param {Task | import('./redis-member.mjs').Prepare} task */
   #ask(index, task) {
     const answer = this.#answerOf(index)
     this.#members[index]?.send(task)

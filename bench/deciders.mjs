@@ -31,7 +31,7 @@ import { BATCH, KeyPool } from './keys.mjs'
  */
 
 /** A token bucket in one word, by the server's clock, as such scripts are commonly written. Times in us. */
-const GCRA_SCRIPT = `
+export const GCRA_SCRIPT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval = tonumber(ARGV[1])

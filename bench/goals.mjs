@@ -3,6 +3,7 @@
 import { algorithmGoals } from './algorithm-goals.mjs'
 import { atLeast, atMost } from './goal.mjs'
 import { ALGORITHMS, BASELINES } from './jobs.mjs'
+import { redisGoals } from './redis-goals.mjs'
 import { sharingGoals } from './sharing-goals.mjs'
 
 /**
@@ -18,6 +19,7 @@ export function judge(results) {
     ...heapGoals(results),
     ...algorithmGoals(results),
     ...sharingGoals(results),
+    ...redisGoals(results),
   ].filter((goal) => goal !== undefined)
 }
 

@@ -1,6 +1,7 @@
 // The list of what is measured. A job runs in a process of its own.
 
 import { algorithmJobs } from './algorithm-jobs.mjs'
+import { redisJobs } from './redis-jobs.mjs'
 import { sharingJobs } from './sharing-jobs.mjs'
 
 /** @typedef {import('./contenders.mjs').ContenderName} ContenderName */
@@ -51,7 +52,7 @@ export const ALGORITHMS = ['bucket', 'window']
  * @typedef {{ kind: 'heap', contender: 'none' | 'bucket' | 'window-now', keyCount: number }} HeapJob
  * @typedef {{ kind: 'memory', contender: 'window' | 'bucket', keyCount: number }} MemoryJob
  * @typedef {import('./sharing-jobs.mjs').TogetherJob | import('./sharing-jobs.mjs').ExactJob | import('./sharing-jobs.mjs').RivalJob} SharingJob
- * @typedef {TimeJob | DramJob | HeapJob | MemoryJob | SharingJob | import('./algorithm-jobs.mjs').AlgorithmJob} Job
+ * @typedef {TimeJob | DramJob | HeapJob | MemoryJob | SharingJob | import('./algorithm-jobs.mjs').AlgorithmJob | import('./redis-jobs.mjs').RedisJob} Job
  *
  * A job, its name, and how long it is guessed to take.
  * @typedef {{ name: string, job: Job, seconds: number }} Entry
@@ -93,6 +94,7 @@ export function planRounds(isQuick, only) {
     ...new Array(plan.rounds).fill(timed),
     ...new Array(plan.rounds).fill(algorithmJobs(plan, only)),
     ...new Array(plan.rounds).fill(sharingJobs(plan, only)),
+    ...new Array(plan.rounds).fill(redisJobs(plan, only)),
     heap,
     ...new Array(plan.heapRounds - 1).fill(heapAgain),
     memory,

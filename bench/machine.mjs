@@ -33,6 +33,7 @@ export function describeMachine() {
       sluice: versionIn('../package.json'),
       benchmark: versionIn('./node_modules/benchmark/package.json'),
       'rate-limiter-flexible': versionIn('./node_modules/rate-limiter-flexible/package.json'),
+      'rate-limit-redis': versionIn('./node_modules/rate-limit-redis/package.json'),
       ioredis: versionIn('./node_modules/ioredis/package.json'),
       redis: redisVersion() ?? 'not there',
     },

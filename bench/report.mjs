@@ -3,6 +3,7 @@
 import { algorithmSections } from './algorithm-report.mjs'
 import { ALGORITHMS, BASELINES, LOADS } from './jobs.mjs'
 import { lossText } from './losses.mjs'
+import { redisSections } from './redis-report.mjs'
 import { quantile } from './results.mjs'
 import { sharingSections } from './sharing-report.mjs'
 import { digits, TITLES, verdict, wrapped } from './text.mjs'
@@ -28,6 +29,7 @@ export function report({ results, goals, machine, plan, missing, loadAfter }) {
     memoryTable(results),
     ...algorithmSections(results, goals),
     ...sharingSections(results, goals),
+    ...redisSections(results, goals),
     missing.join('\n'),
     goalTable(goals),
     notes(results, plan),
@@ -44,7 +46,7 @@ function machineText({ processor, cores, memoryGb, system, versions, commit, loa
     `sluice ${sluice} (${commit}), ${time}`,
     `${processor}, ${cores} cores, ${memoryGb} GB, ${system}`,
     `node ${node}, V8 ${v8}, benchmark ${benchmark}; load average ${load.toFixed(1)} before, ${loadAfter.toFixed(1)} after`,
-    `rate-limiter-flexible ${versions['rate-limiter-flexible']}, ioredis ${ioredis}, redis-server ${redis}`,
+    `rate-limiter-flexible ${versions['rate-limiter-flexible']}, rate-limit-redis ${versions['rate-limit-redis']}, ioredis ${ioredis}, redis-server ${redis}`,
   ].join('\n')
 }
 

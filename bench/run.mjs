@@ -17,7 +17,7 @@ const USAGE = `usage: npm run bench -- [--quick] [--only NAME] [--json FILE]
   --quick       fewer rounds and cases, under three minutes
   --only NAME   only jobs with NAME in their name (fresh/allow/bucket, 1m/, consumeMany, heap, memory, dram,
                 algorithms/, algorithms/1k/allow, algorithms/set, shared/, threads/, processes/, exact,
-                one-key, rivals/)
+                one-key, rivals/, redis/)
   --json FILE   write every figure to FILE too`
 
 const engine = new URL('../build/Release/sluice.node', import.meta.url)

@@ -2,7 +2,7 @@ import { unavailableError } from '../errors/errors'
 import { type Decision, REASONS, type Reason } from '../limiter/decision'
 import { type Key, keepKey } from '../limiter/view'
 import type { Outgoing } from './courier'
-import type { RedisCore, RedisPolicy } from './redis-core'
+import type { RedisCore, RedisPolicy, Sending } from './redis-core'
 import { LONG_REPLY_BYTES, REPLY_BYTES, type Reply, readReply, type Script } from './scripts'
 
 /** Of calls for which nobody waits. */
@@ -11,11 +11,11 @@ const REPORT_TIMEOUT_MS = 5000
 export const UNREADABLE = 6
 
 /** One operation on one key, on its way to Redis and back. */
-export abstract class Call implements Outgoing {
+export abstract class Call implements Outgoing, Sending {
   protected readonly userKey: Key
   readonly now: string
-  /** When it was made, by the limiter's clock. */
   readonly sentMs: number
+  readonly forgets: number
   /** Whose breaker it goes through. */
   route = ''
 
@@ -31,6 +31,7 @@ export abstract class Call implements Outgoing {
     this.userKey = typeof userKey === 'string' ? userKey : keepKey(userKey)
     this.now = core.now()
     this.sentMs = core.nowMs()
+    this.forgets = core.forgets
   }
 
   get script(): Script {
@@ -85,7 +86,7 @@ export class AllowCall extends Call {
 
   protected succeeded(reply: Reply): void {
     const { outcome } = reply
-    if (outcome !== 0) this.core.noteDenial(this.under, 'allow', this.cost, this.userKey, reply, this.sentMs)
+    if (outcome !== 0) this.core.noteDenial(this.under, 'allow', this.cost, this.userKey, reply, this)
     this.core.count('exact', outcome === 0)
     this.resolve(outcome === 0)
   }
@@ -123,7 +124,7 @@ export class DecisionCall extends Call {
 
   protected decided(reply: Reply, atUs: number): void {
     const { core, under, cost, kind } = this
-    if (reply.outcome !== 0) core.noteDenial(under, kind, cost, this.userKey, reply, this.sentMs)
+    if (reply.outcome !== 0) core.noteDenial(under, kind, cost, this.userKey, reply, this)
     core.count('exact', reply.outcome === 0, kind)
     this.resolve(exactDecision(reply, under.policy.capacity), atUs)
   }

@@ -186,7 +186,7 @@ export class Leases {
     const onReply = (reply: Reply, more: LongReply): void => {
       unlessClockFails(() => {
         this.#keep(demand, held, sentMs, leaseUs, more)
-        if (reply.outcome !== 0) core.noteDenial(under, 'consume', cost, key, reply, sentMs)
+        if (reply.outcome !== 0) core.noteDenial(under, 'consume', cost, key, reply, call)
       })
       if (resolve !== undefined) {
         core.count('exact', reply.outcome === 0)

@@ -48,6 +48,14 @@ const LIMITED = 1
 const CLOSE_MS = 1000
 /** How long ago a charge may have been made that is undone. */
 const UNDO_WITHIN_US = 120_000_000
+/** When a call was made. */
+export interface Sending {
+  /** By the limiter's clock. */
+  readonly sentMs: number
+  /** How often the limiter had been told to forget keys by then. */
+  readonly forgets: number
+}
+
 /** The most policies of a limiter, as of a native one. */
 const MAX_POLICIES = 1024
 
@@ -71,6 +79,8 @@ export class RedisCore {
     closed: [0, 0],
   }
   readonly events = new EventEmitter()
+  /** How often it was said that what is remembered of a key is not true any more. */
+  forgets = 0
   /** How many answers were that a key holds something else. */
   unreadable = 0
   #announcements: Announcements | undefined
@@ -83,8 +93,6 @@ export class RedisCore {
   #hasUnreported = false
   #reportedMs = Number.NEGATIVE_INFINITY
   #isReporting = false
-  /** When it was said last that what is remembered of a key is not true any more. */
-  #forgotMs = Number.NEGATIVE_INFINITY
   #toldUnreadableMs = Number.NEGATIVE_INFINITY
 
   constructor(settings: RedisSettings) {
@@ -211,7 +219,7 @@ export class RedisCore {
   /** `change` for an item that gives tokens back. @returns how many were credited */
   async giveBack(under: RedisPolicy, key: Key, item: string): Promise<number> {
     const { amount } = await this.change(under, key, item)
-    this.#forgotMs = this.nowMs()
+    this.forgets++
     this.denials?.forget(key)
     this.waiting.wake(key)
     return amount
@@ -227,8 +235,8 @@ export class RedisCore {
     this.#nodes.of(route).failed(performance.now(), error)
   }
 
-  /** Redis has refused a call that was made at `sentMs`. */
-  noteDenial(under: RedisPolicy, kind: Kind, cost: number, key: Key, reply: Reply, sentMs: number): void {
+  /** Redis has refused a call. */
+  noteDenial(under: RedisPolicy, kind: Kind, cost: number, key: Key, reply: Reply, sent: Sending): void {
     // Of a cost that would be taken in part, the answer is about less.
     if (this.denials === undefined || kind === 'partial') return
     // Redis must hear of each offence, and of the call that opens a key's first window.
@@ -237,9 +245,9 @@ export class RedisCore {
     const mustHear = escalation !== undefined || (onlyLooks && under.policy.initial !== 0)
     if (mustHear && reply.outcome === LIMITED) return
     // It may be from before the key was reset.
-    if (sentMs <= this.#forgotMs) return
+    if (sent.forgets !== this.forgets) return
     try {
-      this.denials.note(this.#denialIndex(under), cost, key, reply, this.nowMs() - sentMs)
+      this.denials.note(this.#denialIndex(under), cost, key, reply, this.nowMs() - sent.sentMs)
     } catch {
       // A clock of the user's that fails: its own calls tell of that.
     }
@@ -335,13 +343,13 @@ export class RedisCore {
 
   /** What was known of that key's denials and loans is not true any more. */
   forget(key: Key): void {
-    this.#forgotMs = this.nowMs()
+    this.forgets++
     this.denials?.forget(key)
     this.leases?.forget(key)
   }
 
   forgetAll(): void {
-    this.#forgotMs = this.nowMs()
+    this.forgets++
     this.denials?.forgetAll()
     this.leases?.forgetAll()
   }

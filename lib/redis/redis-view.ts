@@ -53,22 +53,32 @@ export class RedisView {
    * @returns whether the call was admitted; if not, nothing was spent
    */
   allow(key: Key, cost = 1): Promise<boolean> {
-    // What is thrown in here rejects.
+    const core = this.#core
+    const under = this.#under
+    try {
+      core.checkOpen()
+      checkCost(cost)
+      if (this.#takes(key, cost)) return ADMITTED
+      if (core.isDenied(under, cost, key)) {
+        core.count('cache', false)
+        return REFUSED
+      }
+      return this.#ask(key, core.nameOf(key), cost)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** What only Redis knows. */
+  #ask(key: Key, name: string, cost: number): Promise<boolean> {
     return new Promise((resolve) => {
       const core = this.#core
       const under = this.#under
-      core.checkOpen()
-      checkCost(cost)
-      if (this.#takes(key, cost)) {
-        resolve(true)
-      } else if (core.isDenied(under, cost, key)) {
-        core.count('cache', false)
-        resolve(false)
-      } else if (core.leases !== undefined && under === core.base) {
-        core.leases.decide(key, core.nameOf(key), cost, ({ allowed }) => resolve(allowed))
+      if (core.leases !== undefined && under === core.base) {
+        core.leases.decide(key, name, cost, ({ allowed }) => resolve(allowed))
       } else {
         const item = core.settings.algorithm === 'leaky-bucket' ? `a ${cost}` : String(cost)
-        core.send(new AllowCall(core, under, key, core.nameOf(key), item, cost, resolve))
+        core.send(new AllowCall(core, under, key, name, item, cost, resolve))
       }
     })
   }
@@ -345,6 +355,9 @@ export class RedisView {
   }
 }
 
+/** Of what is decided here: nobody need be given a promise of their own. */
+const ADMITTED = Promise.resolve(true)
+const REFUSED = Promise.resolve(false)
 /** How many keys of a batch are on their way at once. */
 const PORTION = 1024
 

@@ -155,7 +155,7 @@ export class Subscriber {
     if (connection === undefined || channel.isAsked) return
     channel.isAsked = true
     const answered = (then: () => void) => (): void => {
-      if (this.#connection !== connection || this.#channels.get(channel.name) !== channel) return
+      if (this.#connection !== connection) return
       channel.isAsked = false
       then()
     }

@@ -368,7 +368,8 @@ describe('many on one client', () => {
       const patient = await opening(client)
       proxy.drop()
       const late = open(client)
-      await until(() => patient.changes.length === 2 && quick.changes.length === 2, 'nobody answers')
+      // Long before the patient one would have looked.
+      await until(() => patient.changes.length === 2 && quick.changes.length === 2, 'nobody answers', 4000)
       expect(late).toMatchObject({ changes: [], forgotten: [] })
       proxy.pass()
       await until(() => late.announcements.isHeard && patient.announcements.isHeard, 'the next connection')
