@@ -137,6 +137,7 @@ describe('a key that holds something else', () => {
     ['a number', ['SET', 'sluice:{bad}', '42']],
     ['bytes', ['SET', 'sluice:{bad}', '\u0000\u0001\ufffd']],
     ['what looks like ours', ['SET', 'sluice:{bad}', '1790000000000000 1 2 three 4']],
+    ['more than ours', ['SET', 'sluice:{bad}', '1790000000000000 1 2 3 4 5 6 7 8 9']],
     ['numbers beyond all bounds', ['SET', 'sluice:{bad}', `${'9'.repeat(400)} ${'9'.repeat(400)} 0 1 1`]],
     ['half of ours', ['SET', 'sluice:{bad}', '1790000000000000 1790']],
   ]

@@ -28,9 +28,15 @@ local function open(policy, k)
   local full_at, f, p, q, tail = nil, 0, policy.p, policy.q, policy.tail
   k.origin = nil
   if body and body ~= '-' then
-    full_at, f, tail = match(body, '^(%-?%d+) (%d+)( %d+ %d+)')
+    local rest
+    full_at, f, tail, rest = match(body, '^(%-?%d+) (%d+)( %d+ %d+)(.*)$')
     full_at, f = tonumber(full_at), tonumber(f)
     if not full_at then return true end
+    local origin, leased, horizon
+    if rest ~= '' then
+      origin, leased, horizon = match(rest, '^ s(%-?%d+),(%d+),(%d+)$')
+      if not origin then return true end
+    end
     full_at = full_at + k.shift
     if tail ~= policy.tail then
       p, q = match(tail, '(%d+) (%d+)')
@@ -38,11 +44,8 @@ local function open(policy, k)
       if p < 1 or q < 1 or p >= 9007199254740992 or q >= 9007199254740992 then return true end
     end
     if f >= p or full_at - at > 18014398509481984 then return true end
-    if renew and #body > 24 then
-      local origin, leased, horizon = match(body, ' s(%-?%d+),(%d+),(%d+)$')
-      if origin then
-        k.origin, k.leased, k.horizon = origin + k.shift, tonumber(leased), tonumber(horizon)
-      end
+    if renew and origin then
+      k.origin, k.leased, k.horizon = origin + k.shift, tonumber(leased), tonumber(horizon)
     end
   end
   k.p, k.q, k.tail = p, q, tail
