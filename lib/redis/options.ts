@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Cluster, Redis } from 'ioredis'
-import { rangeError, shown } from '../errors/errors'
+import { rangeError, shown, typeError } from '../errors/errors'
 import { type Alignment, checkName, checkOptions, type Settings } from '../limiter/options'
 import type { Algorithm } from '../policy/algorithms'
 import type { EscalationOptions } from '../policy/escalation'
@@ -249,6 +249,12 @@ function checkBreaker(value: unknown): Required<BreakerOptions> {
 
 function checkDenyCache(value: unknown): Required<DenyCacheOptions> | undefined {
   if (value === false) return undefined
+  if (value !== undefined && typeof value !== 'boolean' && (typeof value !== 'object' || value === null)) {
+    throw typeError(
+      'ERR_SLUICE_OPTION_TYPE',
+      `denyCache must be true, false or an object; got ${shown(value)}`,
+    )
+  }
   const options: DenyCacheOptions =
     value === undefined || value === true
       ? {}

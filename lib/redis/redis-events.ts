@@ -29,3 +29,11 @@ export interface RedisEvents {
   /** What this host admitted without Redis was reported there: tokens, of how many keys, and how many tokens it lost count of. */
   reconciled: [report: { tokens: number; keys: number; lostTokens: number }]
 }
+
+export const EVENTS = [
+  'state',
+  'unreadable',
+  'hosts',
+  'announcements',
+  'reconciled',
+] as const satisfies readonly (keyof RedisEvents)[]

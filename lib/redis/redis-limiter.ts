@@ -1,12 +1,12 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { rangeError, shown } from '../errors/errors'
+import { rangeError, shown, typeError } from '../errors/errors'
 import type { Algorithm } from '../policy/algorithms'
 import { checkObject, nearest } from '../policy/options'
 import type { PolicyOptions, PolicyVariant } from '../policy/policy'
 import type { BreakerState } from './breaker'
 import { checkRedisOptions, type RedisLimiterOptions } from './options'
 import { RedisCore } from './redis-core'
-import type { RedisEvents } from './redis-events'
+import { EVENTS, type RedisEvents } from './redis-events'
 import { type RedisStats, readRedisStats } from './redis-stats'
 import { putUnder, RedisView } from './redis-view'
 
@@ -99,8 +99,12 @@ export class RedisLimiter extends RedisView {
     return readRedisStats(this.#core)
   }
 
-  /** Calls `listener` at every such event. See `RedisEvents`. */
+  /**
+   * Calls `listener` at every such event. See `RedisEvents`.
+   * @throws TypeError ERR_SLUICE_ARGUMENT_TYPE, RangeError ERR_SLUICE_ARGUMENT_RANGE if there is no such event
+   */
   on<Name extends keyof RedisEvents>(name: Name, listener: (...args: RedisEvents[Name]) => void): this {
+    checkListener(name, listener)
     this.#core.events.on(name, listener as () => void)
     return this
   }
@@ -122,6 +126,16 @@ export class RedisLimiter extends RedisView {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+}
+
+function checkListener(name: unknown, listener: unknown): void {
+  const names = EVENTS.map((event) => `'${event}'`).join(', ')
+  if (typeof name !== 'string' || !(EVENTS as readonly string[]).includes(name)) {
+    throw rangeError('ERR_SLUICE_ARGUMENT_RANGE', `there is no event ${shown(name)}; there are ${names}`)
+  }
+  if (typeof listener !== 'function') {
+    throw typeError('ERR_SLUICE_ARGUMENT_TYPE', `listener must be a function; got ${shown(listener)}`)
   }
 }
 

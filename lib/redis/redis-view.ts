@@ -210,8 +210,11 @@ export class RedisView {
         const reservation = new RedisReservation(decision, {
           giveBack: async (tokens) => {
             core.checkOpen()
-            // What the host's own share has admitted is reported as it was.
-            if (decision.source !== 'exact') return
+            if (decision.source !== 'exact') {
+              // To the host's share, and not to be reported.
+              core.undo(under, own, { ...decision, consumed: tokens }, 0)
+              return
+            }
             await core.giveBack(under, own, `R ${tokens} ${giveBack}`)
           },
           take: async (tokens) => {

@@ -363,3 +363,11 @@ describe('of a client whose user has set', () => {
     for (const client of [...clients, plain]) client.disconnect()
   })
 })
+
+test('there is no listening to what is never told', () => {
+  const limiter = scene.open({ limit: 1, windowMs: 1000 })
+  const on = limiter.on.bind(limiter) as (name: unknown, listener: unknown) => unknown
+  expect(() => on('stat', () => {})).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_ARGUMENT_RANGE' }))
+  expect(() => on('state', 5)).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_ARGUMENT_TYPE' }))
+  expect(on('state', () => {})).toBe(limiter)
+})
