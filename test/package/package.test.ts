@@ -246,6 +246,7 @@ describe('the packed tarball', () => {
       ['node16', 'node16', 'redis-types.cts'],
       ['node16', 'node16', 'redis-types.mts'],
       ['esnext', 'bundler', 'redis-types.ts'],
+      ['commonjs', 'node10', 'redis-classic.ts'],
     ])(
       'types: %s, %s resolution, %s',
       (module, resolution, name) => {
