@@ -127,26 +127,31 @@ export class ScriptCall extends Request {
       now,
       String(this.#policies.length),
       ...this.#policies,
-      ...this.#calls.map((_, i) => this.#itemOf(i)),
+      ...this.#items(),
     ]
   }
 
   encode(name: string): string {
     const { size } = this
     const policies = this.#policies
-    let text = `*${5 + policies.length + 2 * size}\r\n${headOf(this.script, name)}${bulk(String(size))}`
+    const items = this.#items()
+    const count = 5 + policies.length + size + items.length
+    let text = `*${count}\r\n${headOf(this.script, name)}${bulk(String(size))}`
     for (const { key } of this.#calls) text += bulk(this.#keyPrefix + key)
     text += bulk(this.now) + bulk(String(policies.length))
     for (const policy of policies) text += bulk(policy)
-    let previous: string | undefined
-    let encoded = ''
-    for (let i = 0; i < size; i++) {
-      const item = this.#itemOf(i)
-      if (item !== previous) encoded = bulk(item)
-      text += encoded
-      previous = item
-    }
+    for (const item of items) text += bulk(item)
     return text
+  }
+
+  /** One for each key; or one for all, if they are the same. */
+  #items(): string[] {
+    const calls = this.#calls
+    const [first] = calls
+    if (first === undefined) return []
+    if (this.#policies.length > 1)
+      return calls.map(({ item }, i) => `${(this.#places[i] as number) + 1}:${item}`)
+    return calls.every(({ item }) => item === first.item) ? [first.item] : calls.map(({ item }) => item)
   }
 
   answer(reply: unknown): void {
@@ -170,11 +175,6 @@ export class ScriptCall extends Request {
   /** V8 learns to make such lists in the old generation, where what they hold would outlive all minor collections. */
   #letGo(): void {
     this.#calls.length = 0
-  }
-
-  #itemOf(i: number): string {
-    const { item } = this.#calls[i] as Outgoing
-    return this.#policies.length === 1 ? item : `${(this.#places[i] as number) + 1}:${item}`
   }
 }
 

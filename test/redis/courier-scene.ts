@@ -14,7 +14,8 @@ local answers = {}
 for i, key in ipairs(KEYS) do
   local count = redis.call('INCR', key)
   redis.call('PEXPIRE', key, 600000)
-  local isLong = string.find(ARGV[first + i], 'l', 1, true)
+  local item = ARGV[first + i] or ARGV[first + 1]
+  local isLong = string.find(item, 'l', 1, true)
   answers[i] = struct.pack(isLong and '<ddddddddd' or '<dddddd', count, count, 0, 0, 0, 0, 0, 0, 0)
 end
 return table.concat(answers)`)

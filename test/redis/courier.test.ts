@@ -100,6 +100,16 @@ describe('calls of one tick', () => {
     expect(seen).toEqual([keys.map((key) => prefix + key), ['-17', '3', 'P', 'Q é', 'R', ...items]])
   })
 
+  test('have one item for all, if it is the same', async () => {
+    const client = await connected(server.port)
+    await done(['same a', 'same b', 'same c'].map((key) => send(client, key, { script: ECHO, item: '7' })))
+    const [keys, args] = JSON.parse(String(await server.send('GET', 'same a')))
+    expect([keys, args.slice(1)]).toEqual([
+      ['same a', 'same b', 'same c'],
+      ['1', 'p', '7'],
+    ])
+  })
+
   test('of one policy have no index', async () => {
     const client = await connected(server.port)
     await done([

@@ -1,4 +1,5 @@
--- ARGV: now or '', number of policies, the policies, then one item for each key, which begins with `<policy>:` if there are several.
+-- ARGV: now or '', number of policies, the policies, then one item for each key, or one for all. It begins with `<policy>:` if
+-- there are several.
 -- Items: `<cost>` consume, or a letter and numbers, see `operations`. The reply has six doubles for each item: outcome, remaining,
 -- retry after, reset after, delay (us) and amount; three more if the item is of one who waits, an acquire, a reserve or a lease.
 local policies = {}
@@ -131,9 +132,11 @@ local k = {
   offences_end = nil, a = nil, b = nil, c = nil, d = nil, e = nil, f = nil, g = nil, h = nil,
 }
 
+local is_same = ARGV[4 + policy_count] == nil
+
 -- The reply to the item of that index.
 return function(i)
-  local key, item, number = KEYS[i], ARGV[2 + policy_count + i], 1
+  local key, item, number = KEYS[i], ARGV[2 + policy_count + (is_same and 1 or i)], 1
   if policy_count > 1 then
     local index, rest = match(item, '^(%d+):(.*)$')
     number, item = tonumber(index), rest

@@ -15,8 +15,9 @@ end
 
 local decide
 local count, replies = #KEYS, nil
+local item_at, is_same = 2 + policy_count, ARGV[4 + policy_count] == nil
 for i = 1, count do
-  local item = ARGV[2 + policy_count + i]
+  local item = ARGV[item_at + (is_same and 1 or i)]
   local cost = tail and (item == '1' and 1 or tonumber(item)) or 0
   local reply
   if cost > 0 and cost * q <= whole then
