@@ -372,9 +372,10 @@ export class RedisCore {
 
   /** Tells Redis what was admitted without it, now that it answers. */
   async #report(): Promise<void> {
+    // What comes up while one is under way is for the next.
+    if (this.share === undefined || this.#isClosed || this.#isReporting) return
     this.#hasUnreported = false
     this.#reportedMs = performance.now()
-    if (this.share === undefined || this.#isClosed || this.#isReporting) return
     this.#isReporting = true
     const report = await reportSpent(this.share, (spent) => this.#tellOf(spent))
     this.#isReporting = false
@@ -431,7 +432,7 @@ export class RedisCore {
 }
 
 /** Why an operation that only Redis can do was not done. */
-export function notDone(error: Error): Error {
+function notDone(error: Error): Error {
   return unavailableError(`Redis did not do it, or did not say so in time: ${error.message}`, error)
 }
 
