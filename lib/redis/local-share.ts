@@ -9,6 +9,7 @@ import { type Algorithm, TRAITS } from '../policy/algorithms'
 import type { EscalationOptions } from '../policy/escalation'
 import { type Policy, type PolicyOptions, policyFromNumbers, policyNumbers } from '../policy/policy'
 import type { ClockFunction, ManualClock } from '../time/clock'
+import type { Kind } from './calls'
 import { type Spent, SpentRecord } from './spent-record'
 
 export interface LocalShareOptions {
@@ -33,9 +34,6 @@ export interface IndexedPolicy {
   readonly index: number
   readonly policy: Policy
 }
-
-/** How a call is decided. */
-export type LocalKind = 'allow' | 'consume' | 'partial' | 'peek' | 'wait'
 
 interface ShareView {
   readonly hosts: number
@@ -98,7 +96,7 @@ export class LocalShare {
     under: IndexedPolicy,
     key: Key,
     cost: number,
-    kind: LocalKind,
+    kind: Kind,
     maxDelayMs = Number.POSITIVE_INFINITY,
   ): Decision {
     const decision = this.#decide(this.#viewOf(under.policy), key, cost, kind, maxDelayMs)
@@ -137,7 +135,7 @@ export class LocalShare {
     this.#limiter.close()
   }
 
-  #decide(view: LimiterView, key: Key, cost: number, kind: LocalKind, maxDelayMs: number): Decision {
+  #decide(view: LimiterView, key: Key, cost: number, kind: Kind, maxDelayMs: number): Decision {
     if (kind === 'peek') return view.peek(key)
     if (kind === 'partial') return view.consume(key, cost, { partial: true })
     if (this.#algorithm === 'concurrency') return view.acquire(key, cost)

@@ -1,13 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Algorithm, Limiter, ManualClock } from '../../lib'
 import { makePolicy, type PolicyVariant } from '../../lib/policy/policy'
-import {
-  type IndexedPolicy,
-  type LocalKind,
-  LocalShare,
-  type LocalShareOptions,
-  shareOf,
-} from '../../lib/redis/local-share'
+import type { Kind } from '../../lib/redis/calls'
+import { type IndexedPolicy, LocalShare, type LocalShareOptions, shareOf } from '../../lib/redis/local-share'
 import { SpentRecord } from '../../lib/redis/spent-record'
 import { expectComplaint } from './coded'
 import { ALGORITHMS } from './every-algorithm'
@@ -48,12 +43,7 @@ function open(algorithm: Algorithm, options: PolicyVariant, more: Partial<LocalS
 }
 
 /** How many calls are admitted at once. */
-function countAdmitted(
-  { share, base }: Scene,
-  key: string,
-  under = base,
-  kind: LocalKind = 'consume',
-): number {
+function countAdmitted({ share, base }: Scene, key: string, under = base, kind: Kind = 'consume'): number {
   for (let count = 0; ; count++) if (!share.decide(under, key, 1, kind).allowed) return count
 }
 
